@@ -1,0 +1,83 @@
+# `make help` lists what there is. Needed: Python 3.11 or newer, network for the first `make setup`.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+VENV ?= .venv
+RUN := $(VENV)/bin
+STAMP := $(VENV)/.setup-done
+
+# uv builds the environment. A uv that is installed is used; else pip fetches one into .cache, where
+# no system package manager minds.
+UV ?= $(or $(shell command -v uv 2>/dev/null),$(wildcard .cache/uv/bin/uv),.cache/uv/bin/uv)
+
+# The first of these that is new enough makes the environment; name another with PYTHON=...
+PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11 python,\
+	$(if $(shell $(name) -c 'import sys; sys.version_info >= (3, 11) and print(1)' 2>/dev/null),$(name))))
+
+# Real photos, where this checkout has them beside it: tests that need them skip elsewhere.
+ifndef LEAFSCOUT_DATA
+ifneq ($(wildcard ../shared/data/.),)
+export LEAFSCOUT_DATA := $(abspath ../shared/data)
+endif
+endif
+
+# Every process gets one thread: several that each take all cores slow each other down.
+JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+test bench: export OMP_NUM_THREADS := 1
+
+.PHONY: help setup demo test check bench docs requirements
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
+		while IFS='|' read -r name what; do printf '%-20s %s\n' "$$name" "$$what"; done
+
+setup: $(STAMP) ## Make the environment .venv from the pinned, hashed requirements
+
+$(STAMP): requirements/dev.txt pyproject.toml | $(UV)
+	@test -n "$(PYTHON)" || { \
+		echo "LeafScout needs Python 3.11 or newer, and none was found." \
+			"Install one, or name it: make setup PYTHON=/path/to/python3" >&2; exit 1; }
+	@test -x $(RUN)/python || $(UV) venv --quiet --python "$(PYTHON)" $(VENV)
+	$(UV) pip sync --quiet --python $(RUN)/python --require-hashes requirements/dev.txt
+	$(UV) pip install --quiet --python $(RUN)/python --no-deps --editable .
+	@touch $@
+
+.cache/uv/bin/uv:
+	@echo "uv was not found: fetching it into .cache/uv"
+	@test -n "$(PYTHON)" || { echo "LeafScout needs Python 3.11 or newer." >&2; exit 1; }
+	@mkdir -p .cache
+	@if "$(PYTHON)" -m venv .cache/uv >/dev/null 2>&1; then \
+		.cache/uv/bin/python -m pip install --quiet uv; \
+	else \
+		rm -rf .cache/uv; "$(PYTHON)" -m pip install --quiet --target .cache/uv uv; \
+	fi
+
+demo: $(STAMP) ## Render a small field, train on it, diagnose, and write a report: about 5 minutes
+	$(RUN)/leafscout demo
+
+test: $(STAMP) ## Run all tests
+	$(RUN)/python -m pytest -q -n $(JOBS)
+
+check: $(STAMP) ## Lint, format, types and the direction of imports
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/mypy
+	$(RUN)/lint-imports
+
+bench: $(STAMP) ## Run the benchmarks that need no data of their own
+	$(RUN)/python benchmarks/synthetic_speed.py
+	$(RUN)/python benchmarks/synthetic_shortcut.py
+
+docs: $(STAMP) ## Draw the maps of the tree anew, and check links and commands in the documents
+	$(RUN)/python docs/write_maps.py
+	$(RUN)/python -m pytest -q tests/test_project.py
+
+# No machine's paths or hosts enter the files: they hold names, versions and hashes.
+LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml
+
+requirements: | $(UV) ## Refresh requirements/*.txt to the newest releases that fit together
+	$(UV) $(LOCK) --upgrade --extra train --group dev --output-file requirements/dev.txt
+	$(UV) $(LOCK) --constraints requirements/dev.txt --extra train --output-file requirements/train.txt
+	$(UV) $(LOCK) --constraints requirements/dev.txt --output-file requirements/base.txt

@@ -1,0 +1,147 @@
+"""Commands that look at photos and labels and need no model: synth, check, split."""
+
+from __future__ import annotations
+
+import enum
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from leafscout.cli.options import (
+    AsJson,
+    Data,
+    HealthyNames,
+    MainLabelOnly,
+    PhotoSize,
+    Seed,
+    Workers,
+    parse_size,
+)
+from leafscout.cli.screen import show_progress
+from leafscout.errors import InputError
+
+
+class FieldPreset(enum.StrEnum):
+    """Settings of the synthetic field."""
+
+    FIELD = "field"
+    DEMO = "demo"
+
+
+def synth(
+    out: Annotated[Path, typer.Argument(help="A new or empty folder.", show_default=False)],
+    photos: Annotated[int, typer.Option(help="How many photos.")] = 100,
+    size: Annotated[
+        PhotoSize | None,
+        typer.Option(
+            parser=parse_size,
+            metavar="WIDTHxHEIGHT",
+            help="Size of a photo in pixels; the preset's by default.",
+            show_default=False,
+        ),
+    ] = None,
+    preset: Annotated[
+        FieldPreset,
+        typer.Option(help="field: four diseases, 4000x3000; demo: two clear ones, 1000x750."),
+    ] = FieldPreset.FIELD,
+    seed: Seed = 0,
+    workers: Workers = None,
+) -> None:
+    """Render a synthetic field: photos with labels, and the lesions' places for scoring."""
+    from leafscout.photos.synthetic import DEMO_FIELD, FieldSettings, render_field
+
+    settings = DEMO_FIELD if preset is FieldPreset.DEMO else FieldSettings()
+    if size is not None:
+        # Lesions that a small photo has no room for are left out.
+        largest_px = min(size.height_px, size.width_px) // 4
+        fitting = tuple(px for px in settings.lesion_sizes_px if px <= largest_px)
+        settings = replace(
+            settings,
+            size_px_hw=(size.height_px, size.width_px),
+            lesion_sizes_px=fitting or settings.lesion_sizes_px[:1],
+        )
+    with show_progress("rendering") as progress:
+        render_field(
+            out, photos=photos, settings=settings, seed=seed, workers=workers, progress=progress
+        )
+    typer.echo(f"Rendered {photos} photos into {out}. Labels: {out / 'labels.csv'}.")
+
+
+def check(
+    data: Data,
+    healthy: HealthyNames = None,
+    main_label_only: MainLabelOnly = False,
+    workers: Workers = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find unreadable, duplicated and leaking photos and bad labels, before training does.
+
+    Exits with 1 when training would refuse the data.
+    """
+    from leafscout.photos.check import check_data
+    from leafscout.photos.labels import DEFAULT_HEALTHY_NAMES
+
+    with show_progress("checking") as progress:
+        found = check_data(
+            data,
+            healthy_names=healthy or DEFAULT_HEALTHY_NAMES,
+            complete=not main_label_only,
+            workers=workers,
+            progress=progress,
+        )
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
+    else:
+        for line in found.lines():
+            typer.echo(line)
+    raise typer.Exit(1 if found.refuses_training else 0)
+
+
+def split(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder for the CSV files.", show_default=False)],
+    val_frac: Annotated[
+        float, typer.Option(min=0.0, max=0.9, help="Share of the photos for validation.")
+    ] = 0.2,
+    test_frac: Annotated[
+        float, typer.Option(min=0.0, max=0.9, help="Share of the photos for testing.")
+    ] = 0.0,
+    seed: Seed = 0,
+    healthy: HealthyNames = None,
+    main_label_only: MainLabelOnly = False,
+    workers: Workers = None,
+) -> None:
+    """Split photos into train.csv, val.csv and test.csv.
+
+    Near-duplicates, and photos of one group, stay on one side.
+    """
+    from leafscout.photos.fingerprint import fingerprint_many, near_duplicate_groups
+    from leafscout.photos.labels import (
+        DEFAULT_HEALTHY_NAMES,
+        read_labels,
+        write_multi_hot,
+    )
+    from leafscout.photos.splits import merge_groups, split_photos
+
+    for name in ("train", "val", "test"):
+        # They might be the very labels that were given.
+        if (out / f"{name}.csv").exists():
+            raise InputError(
+                f"{out / name}.csv is there already. Choose another folder with --out, or move "
+                "it away."
+            )
+    table = read_labels(
+        data, healthy_names=healthy or DEFAULT_HEALTHY_NAMES, complete=not main_label_only
+    )
+    typer.echo(table.describe())
+    with show_progress("comparing") as progress:
+        prints = fingerprint_many(table.paths, workers=workers, progress=progress)
+    groups = merge_groups(table.groups, near_duplicate_groups(prints))
+    splits = split_photos(table, groups=groups, val_frac=val_frac, test_frac=test_frac, seed=seed)
+    done = replace(table, splits=tuple(str(name) for name in splits))
+    for path in write_multi_hot(done, out):
+        photos = sum(name == path.stem for name in done.splits)
+        typer.echo(f"Wrote {path}: {photos} photos.")

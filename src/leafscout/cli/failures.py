@@ -1,0 +1,75 @@
+"""What the command line says when something goes wrong: a sentence and an exit code."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from leafscout.errors import InputError
+
+MISTAKE = 2
+STOPPED = 130
+
+_TRAINING_PACKAGES = ("torch", "torchvision", "timm", "sklearn", "pandas", "matplotlib")
+
+
+class PatientGroup(TyperGroup):
+    """The group of all commands: turns expected failures into sentences on standard error."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the chosen command."""
+        try:
+            return super().invoke(ctx)
+        except (InputError, OSError, MemoryError, ModuleNotFoundError) as error:
+            message = explain_failure(error)
+            if message is None:
+                raise
+            typer.echo(f"Error: {message}", err=True)
+            raise typer.Exit(MISTAKE) from error
+        except KeyboardInterrupt as error:
+            typer.echo("Stopped.", err=True)
+            raise typer.Exit(STOPPED) from error
+
+
+def explain_failure(error: Exception) -> str | None:
+    """The sentence for a failure that a user can do something about; None for any other."""
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return (
+            "There is not enough memory. Use fewer --workers, a smaller --glance-px or a smaller "
+            "recipe, or close other programs."
+        )
+    if isinstance(error, ModuleNotFoundError):
+        package = (error.name or "").partition(".")[0]
+        if package not in _TRAINING_PACKAGES:
+            return None
+        return (
+            f"This needs {package}, which is not installed. Install LeafScout with its training "
+            'extra: pip install "leafscout[train]".'
+        )
+    if isinstance(error, OSError):
+        return _explain_system_error(error)
+    return None
+
+
+def _explain_system_error(error: OSError) -> str | None:
+    place = error.filename if error.filename is not None else "A file"
+    if error.errno == errno.EPIPE:
+        return None  # the reader of our output has gone: typer ends quietly
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return (
+            "The disk is full. Nothing that was complete is lost; free some space and run the "
+            "command again."
+        )
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        return (
+            f"{place} cannot be read or written: {error.strerror}. Check its permissions, or "
+            "choose another place."
+        )
+    if error.errno is None:
+        return None
+    return f"{place} cannot be used: {error.strerror}."

@@ -1,0 +1,91 @@
+"""Options that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0}
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?")
+_SIZE = re.compile(r"(\d+)\s*[x×*]\s*(\d+)")
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of ``90s``, ``20m``, ``1h30m`` or ``1.5h``.
+
+    Raises:
+        typer.BadParameter: for anything else, and for nothing at all.
+    """
+    found = _DURATION.fullmatch(text.strip().lower())
+    parts = [float(part or 0) for part in found.groups()] if found else []
+    seconds = sum(part * unit for part, unit in zip(parts, _UNIT_S.values(), strict=False))
+    if seconds <= 0:
+        raise typer.BadParameter(
+            f"Expected a duration such as 90s, 20m or 1h30m, but got {text!r}."
+        )
+    return seconds
+
+
+@dataclass(frozen=True)
+class PhotoSize:
+    """Height and width of a photo in pixels."""
+
+    height_px: int
+    width_px: int
+
+
+def parse_size(text: str) -> PhotoSize:
+    """The size that ``4000x3000`` names, width first.
+
+    Raises:
+        typer.BadParameter: for anything else.
+    """
+    found = _SIZE.fullmatch(text.strip().lower())
+    if found is None:
+        raise typer.BadParameter(
+            f"Expected width and height in pixels such as 4000x3000, but got {text!r}."
+        )
+    return PhotoSize(height_px=int(found.group(2)), width_px=int(found.group(1)))
+
+
+Data = Annotated[
+    Path, typer.Argument(help="A folder per class, or a label CSV.", show_default=False)
+]
+Run = Annotated[Path, typer.Argument(help="A run folder.", show_default=False)]
+Seed = Annotated[int, typer.Option(min=0, help="Everything random follows from it.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(min=1, help="Processes or threads; one a core by default.", show_default=False),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]
+HealthyNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--healthy",
+        metavar="NAME",
+        help="A name in the labels that means: no disease. May be repeated; replaces the usual "
+        "ones (healthy, background, …).",
+        show_default=False,
+    ),
+]
+MainLabelOnly = Annotated[
+    bool,
+    typer.Option(
+        "--main-label-only",
+        help="The labels name only the main disease: others may be there unnamed.",
+    ),
+]
+Duration = Annotated[
+    float | None,
+    typer.Option(
+        "--time",
+        parser=parse_duration,
+        metavar="DURATION",
+        help="Wall time for the whole run, such as 90s, 20m or 1h30m.",
+        show_default=False,
+    ),
+]

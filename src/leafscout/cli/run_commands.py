@@ -1,0 +1,151 @@
+"""Commands that make a run folder and add to it: train, evaluate, report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from leafscout.cli.failures import STOPPED
+from leafscout.cli.options import (
+    AsJson,
+    Data,
+    Duration,
+    HealthyNames,
+    MainLabelOnly,
+    Run,
+    Seed,
+    Workers,
+)
+from leafscout.cli.screen import print_evaluation
+
+_FROM_RECIPE = "the recipe's by default"
+
+
+def train(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="The run folder to write.", show_default=False)],
+    recipe: Annotated[str, typer.Option(help="tiny, mobile or full.")] = "mobile",
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="Local safetensors file of pretrained weights; downloaded by default.",
+            show_default=False,
+        ),
+    ] = None,
+    time: Duration = None,
+    seed: Seed = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run that was stopped.")
+    ] = False,
+    epochs: Annotated[
+        int | None, typer.Option(help=f"Passes over the photos; {_FROM_RECIPE}.")
+    ] = None,
+    tile_px: Annotated[
+        int | None, typer.Option(help=f"Side of a tile in pixels; {_FROM_RECIPE}.")
+    ] = None,
+    glance_px: Annotated[
+        int | None, typer.Option(help=f"Long side of the glance in pixels; {_FROM_RECIPE}.")
+    ] = None,
+    pooling: Annotated[
+        str | None, typer.Option(help=f"Tile evidence to photo evidence; {_FROM_RECIPE}.")
+    ] = None,
+    expert: Annotated[
+        str | None, typer.Option(help=f"Backbone of the expert; {_FROM_RECIPE}.")
+    ] = None,
+    scout: Annotated[
+        str | None, typer.Option(help=f"Backbone of the scout; {_FROM_RECIPE}.")
+    ] = None,
+    healthy: HealthyNames = None,
+    main_label_only: MainLabelOnly = False,
+    workers: Workers = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="CPU threads of PyTorch; all cores by default."),
+    ] = None,
+) -> None:
+    """Learn from photos with photo-level labels; writes a run folder."""
+    from leafscout.photos.labels import DEFAULT_HEALTHY_NAMES
+    from leafscout.reports.run_report import write_run_report
+    from leafscout.training import run as training
+
+    options = training.TrainOptions(
+        weights=weights,
+        time_s=time,
+        seed=seed,
+        resume=resume,
+        healthy_names=healthy or DEFAULT_HEALTHY_NAMES,
+        complete=not main_label_only,
+        workers=workers,
+        threads=threads,
+    )
+    overrides = {
+        "epochs": epochs,
+        "tile_px": tile_px,
+        "glance_px": glance_px,
+        "pooling": pooling,
+        "expert": expert,
+        "scout": scout,
+    }
+    try:
+        training.train(data, out, recipe=recipe, overrides=overrides, options=options)
+    except KeyboardInterrupt as error:
+        kept = (out / "plan.json").is_file()
+        typer.echo(
+            f"Stopped. What was learnt is saved in {out}: give the same command again with "
+            "--resume to go on."
+            if kept
+            else "Stopped before anything was written.",
+            err=True,
+        )
+        raise typer.Exit(STOPPED) from error
+    typer.echo(f"Report: {write_run_report(out)}")
+    typer.echo(f"Next: leafscout diagnose {out} PHOTO, or leafscout evaluate {out} OTHER_PHOTOS")
+
+
+def evaluate(
+    run: Run,
+    data: Data,
+    baselines: Annotated[
+        bool,
+        typer.Option(
+            "--baselines",
+            help="Also read every tile, and train a network on the resized photo, to compare.",
+        ),
+    ] = False,
+    boxes: Annotated[
+        Path | None,
+        typer.Option(help="CSV of lesion boxes, to score where the model looks."),
+    ] = None,
+    masks: Annotated[
+        Path | None,
+        typer.Option(help="Folder of lesion masks, to score where the model looks."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Evaluate even on photos that were trained on.")
+    ] = False,
+    as_json: AsJson = False,
+    seed: Seed = 0,
+) -> None:
+    """Measure a run on labelled photos that it was not trained on."""
+    from leafscout.inference.evaluate import evaluate_run
+    from leafscout.reports.run_report import write_run_report
+
+    summary = evaluate_run(
+        run, data, baselines=baselines, boxes=boxes, masks=masks, force=force, seed=seed
+    )
+    page = write_run_report(run)
+    if as_json:
+        typer.echo(json.dumps(summary.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        print_evaluation(summary.to_dict())
+        typer.echo(f"Report: {page}")
+
+
+def report(run: Run) -> None:
+    """Write a run's report.html again."""
+    from leafscout.reports.run_report import write_run_report
+
+    typer.echo(f"Report: {write_run_report(run)}")

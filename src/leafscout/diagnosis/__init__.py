@@ -1,0 +1,1 @@
+"""Decide: pooling, fusion with the glance, calibration, thresholds."""

@@ -1,0 +1,1 @@
+"""Look closely: tiles at full resolution and the expert network."""

@@ -1,0 +1,95 @@
+"""The expert: a strong network that reads tiles at full resolution."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from leafscout.nn.backbones import Backbone
+
+EXPERT_STRIDE = 32
+
+
+class ExpertOutput(NamedTuple):
+    """Evidence of one batch of tiles.
+
+    Attributes:
+        tile_logits: (tiles, labels) evidence of each tile.
+        attention_logits: (tiles, labels) how much a tile should count in attention pooling.
+        place_logits: (tiles, labels, rows, columns) evidence of places inside the tiles.
+    """
+
+    tile_logits: Tensor
+    attention_logits: Tensor
+    place_logits: Tensor
+
+
+class Expert(nn.Module):
+    """Evidence of places inside a tile, and of the tile as their soft maximum.
+
+    The place evidence is a class activation map (Zhou et al. 2016): a linear classifier applied
+    to every cell of the last feature map. A tile's evidence is the length-normalised log-sum-exp
+    of its places (Pinheiro & Collobert 2015, eq. 6), so that a lesion smaller than the tile
+    decides, and that which decides is what the lesion map shows.
+
+    Args:
+        backbone: feature maps of stride 16 or 32.
+        labels: number of diseases.
+        sharpness: of the log-sum-exp over places; 0 is the mean, infinite the maximum.
+        dropout: share of feature channels dropped in training, 0..1.
+        attention_dim: hidden width of the gated attention.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        labels: int,
+        sharpness: float = 2.0,
+        dropout: float = 0.2,
+        attention_dim: int = 64,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.labels = labels
+        self.sharpness = sharpness
+        self.dropout = nn.Dropout2d(dropout)
+        self.head = nn.Conv2d(backbone.channels, labels, 1)
+        self.attention = GatedAttention(backbone.channels, attention_dim, labels)
+        nn.init.normal_(self.head.weight, std=0.01)
+        nn.init.constant_(self.head.bias, -2.0)  # type: ignore[arg-type]
+
+    def forward(self, tiles: Tensor) -> ExpertOutput:
+        """(tiles, 3, tile_px, tile_px) pixels 0..255 → evidence."""
+        features = self.dropout(self.backbone(tiles))
+        place_logits = self.head(features).float()
+        places = place_logits.flatten(2)  # (tiles, labels, rows·columns)
+        tile_logits = (
+            torch.logsumexp(self.sharpness * places, dim=2) - math.log(places.shape[2])
+        ) / self.sharpness
+        attention_logits = self.attention(features.float().mean(dim=(2, 3))).float()
+        return ExpertOutput(tile_logits, attention_logits, place_logits)
+
+
+class GatedAttention(nn.Module):
+    """Attention scores ``w·(tanh(V h) ⊙ σ(U h))``, one set a label (Ilse et al. 2018, eq. 9).
+
+    Args:
+        features: width of a tile's feature vector.
+        hidden: width of the gate.
+        labels: number of diseases.
+    """
+
+    def __init__(self, features: int, hidden: int, labels: int) -> None:
+        super().__init__()
+        self.value = nn.Linear(features, hidden)
+        self.gate = nn.Linear(features, hidden)
+        self.score = nn.Linear(hidden, labels)
+
+    def forward(self, tile_features: Tensor) -> Tensor:
+        """(tiles, features) → (tiles, labels) scores before the softmax over a bag."""
+        gated = torch.tanh(self.value(tile_features)) * torch.sigmoid(self.gate(tile_features))
+        scores: Tensor = self.score(gated)
+        return scores

@@ -1,0 +1,46 @@
+"""The glance: a whole photo, made small."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from leafscout.types import Glance, Photo
+
+GLANCE_STEP_PX = 16
+"""Sides of a glance are multiples of this, so that the scout's cells end at its borders."""
+
+
+def glance_size_px_hw(photo_size_px_hw: tuple[int, int], long_side_px: int) -> tuple[int, int]:
+    """Height and width of the glance of a photo.
+
+    The aspect ratio is kept up to the rounding to ``GLANCE_STEP_PX``; a photo smaller than the
+    wanted glance is not enlarged beyond that rounding.
+
+    Args:
+        photo_size_px_hw: height and width of the photo.
+        long_side_px: wanted long side of the glance.
+    """
+    height, width = photo_size_px_hw
+    scale = min(1.0, long_side_px / max(height, width))
+    step = GLANCE_STEP_PX
+    return (
+        max(2 * step, round(height * scale / step) * step),
+        max(2 * step, round(width * scale / step) * step),
+    )
+
+
+def take_glance(photo: Photo, long_side_px: int) -> Glance:
+    """Shrink a photo by averaging areas.
+
+    Args:
+        photo: the photo.
+        long_side_px: wanted long side of the glance in pixels.
+
+    Returns:
+        The glance; every pixel of the photo has the same weight in it.
+    """
+    height, width = glance_size_px_hw(photo.size_px_hw, long_side_px)
+    image = Image.fromarray(photo.pixels)
+    small = image.resize((width, height), Image.Resampling.BOX, reducing_gap=None)
+    return Glance(pixels=np.array(small), photo_size_px_hw=photo.size_px_hw)

@@ -1,0 +1,1 @@
+"""From a trained run to diagnoses: one photo, many photos, evaluation."""

@@ -1,0 +1,125 @@
+"""Train and ask the resized-photo baseline of an evaluation."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from leafscout.diagnosis.calibrate import fit_calibration
+from leafscout.errors import InputError
+from leafscout.evaluation.summary import BaselineAnswers
+from leafscout.evaluation.thresholds import best_f1_thresholds
+from leafscout.focus.expert import EXPERT_STRIDE
+from leafscout.networks import bfloat16_helps, choose_device
+from leafscout.nn.backbones import build_backbone
+from leafscout.photos.labels import LabelTable, read_labels
+from leafscout.training.loop import LoopOptions, train_stage
+from leafscout.training.progress import TrainingProgress
+from leafscout.training.recipes import recipe_from_dict
+from leafscout.training.resized_baseline import ResizedPhotoNetwork, ResizedPhotoStage
+from leafscout.training.run_folder import write_rows
+
+
+def answer_with_resized_photo(
+    run: Path,
+    plan: dict[str, Any],
+    table: LabelTable,
+    labels: tuple[str, ...],
+    side_px: int,
+    seed: int,
+    progress: TrainingProgress,
+    weights: Path | None = None,
+) -> BaselineAnswers:
+    """Train one network on the resized photos of the run's own splits, and ask it.
+
+    It gets the expert's backbone, the same photos, augmentation and loop, at most the wall time
+    that the run's two stages took together, and its own calibration and thresholds.
+
+    Args:
+        run: the run folder; checkpoints go to ``checkpoints/resized_photo_SIDEpx``.
+        plan: of the run.
+        table: photos to answer for.
+        labels: the model's labels.
+        side_px: long side of the resized photo.
+        seed: of its training.
+        progress: where to show it.
+        weights: local file of pretrained weights, where the run was given one.
+
+    Returns:
+        Its probabilities and thresholds.
+
+    Raises:
+        InputError: when the photos that the run was trained on are no longer there.
+    """
+    recipe = recipe_from_dict(plan["recipe"])
+    train, validation = _splits_of(run, plan, labels)
+    device = choose_device()
+    torch.manual_seed(seed)
+    folder = run / "checkpoints" / f"resized_photo_{side_px}px"
+    fresh = not (folder / "last.safetensors").exists()
+    backbone = build_backbone(
+        recipe.expert,
+        stride=EXPERT_STRIDE,
+        pretrained=recipe.pretrained and fresh,
+        weights=weights if fresh else None,
+    )
+    network = ResizedPhotoNetwork(backbone, len(labels)).to(device)
+    network = network.to(memory_format=torch.channels_last)
+    stage = ResizedPhotoStage(
+        network, recipe, train, validation, side_px, seed, device, bfloat16_helps(device)
+    )
+    rows: list[dict[str, Any]] = []
+    options = LoopOptions(
+        folder=folder,
+        seed=seed,
+        time_s=_training_seconds(run),
+        device=device,
+        mixed_precision=bfloat16_helps(device),
+        on_epoch=lambda history: rows.__setitem__(slice(None), history),
+    )
+    train_stage(stage, options, progress)
+    write_rows(folder / "history.csv", rows)
+    validation_logits = stage.predict(validation.paths)
+    calibration = fit_calibration(validation_logits, validation.truth)
+    thresholds = best_f1_thresholds(
+        validation.truth, calibration.apply(validation_logits)
+    ).thresholds
+    probs = calibration.apply(stage.predict(table.paths))
+    return BaselineAnswers(probs.astype(np.float64), thresholds)
+
+
+def _training_seconds(run: Path) -> float:
+    with (run / "history.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    longest: dict[str, float] = {}
+    for row in rows:
+        longest[row["stage"]] = max(longest.get(row["stage"], 0.0), float(row["seconds"]))
+    return sum(longest.values())
+
+
+def _splits_of(
+    run: Path, plan: dict[str, Any], labels: tuple[str, ...]
+) -> tuple[LabelTable, LabelTable]:
+    data = Path(plan["data"])
+    if not data.exists():
+        raise InputError(
+            f"The baseline learns from the photos that {run} was trained on, but {data} is gone."
+        )
+    table = read_labels(
+        data,
+        healthy_names=plan["healthy_names"],
+        complete=plan["labels_complete"],
+        photos_root=Path(plan["photos_root"]) if plan["photos_root"] else None,
+    )
+    with (run / "splits.csv").open(encoding="utf-8", newline="") as file:
+        split_of = {row["image"]: row["split"] for row in csv.DictReader(file)}
+    if tuple(table.labels) != labels or set(split_of) != set(table.names):
+        raise InputError(f"{data} no longer holds the photos and labels that {run} was trained on.")
+    names = np.array([split_of[name] for name in table.names])
+    return table.subset(np.flatnonzero(names == "train")), table.subset(
+        np.flatnonzero(names == "val")
+    )

@@ -1,0 +1,41 @@
+"""The torch runtime: networks from a model folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from leafscout.errors import InputError
+from leafscout.manifest import Manifest
+from leafscout.networks import TorchNetworks, build_expert, build_scout, choose_device, set_threads
+from leafscout.training.checkpoint import load_tensors
+
+
+def load_networks(model_folder: Path, manifest: Manifest) -> TorchNetworks:
+    """Build scout and expert and fill them with the weights of a model folder.
+
+    Args:
+        model_folder: holds ``expert.safetensors`` and ``scout.safetensors``.
+        manifest: of that folder, already checked.
+
+    Raises:
+        InputError: when the weights do not fit the manifest.
+    """
+    set_threads(None)
+    device = choose_device()
+    labels = len(manifest.labels)
+    expert, scout = build_expert(manifest.expert, labels), build_scout(manifest.scout, labels)
+    for name, network in (("expert", expert), ("scout", scout)):
+        _fill(network, model_folder / f"{name}.safetensors")
+    return TorchNetworks(scout.to(device).eval(), expert.to(device).eval(), device)
+
+
+def _fill(network: nn.Module, path: Path) -> None:
+    try:
+        network.load_state_dict(load_tensors(path)[0])
+    except RuntimeError as error:
+        raise InputError(
+            f"{path} does not hold the weights that the manifest describes. "
+            "Restore the model folder from a copy, or train again."
+        ) from error

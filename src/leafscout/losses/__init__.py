@@ -1,0 +1,1 @@
+"""Losses of the bag, of sparsity, and of the scout against the expert's evidence."""

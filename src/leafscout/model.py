@@ -1,0 +1,181 @@
+"""The two-stage model: glance, then focus. ``forward`` is the whole method on one screen.
+
+Nothing here knows torch: scout and expert are functions from pixels to arrays, which any runtime
+can supply.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leafscout.diagnosis.calibrate import Calibration, sigmoid
+from leafscout.diagnosis.fuse import fill_unread, fuse_evidence
+from leafscout.diagnosis.pooling import pool_tiles
+from leafscout.glance.choose import ChoiceRule, choose_tiles
+from leafscout.glance.places import pool_places
+from leafscout.glance.view import glance_size_px_hw, take_glance
+from leafscout.photos.tiles import cut_tiles, lay_tiles
+from leafscout.types import Evidence, FloatArray, Photo, Pixels, Tiles
+
+
+class GlanceEvidence(NamedTuple):
+    """The scout's answer for one glance; logits.
+
+    Attributes:
+        score_map: (rows, columns) "something is wrong here".
+        label_maps: (labels, rows, columns) guess at the expert's evidence.
+        glance_logits: (labels,) photo-level evidence.
+    """
+
+    score_map: FloatArray
+    label_maps: FloatArray
+    glance_logits: FloatArray
+
+
+class TileEvidence(NamedTuple):
+    """The expert's answer for a batch of tiles; logits.
+
+    Attributes:
+        tile_logits: (tiles, labels).
+        attention_logits: (tiles, labels).
+        place_logits: (tiles, labels, rows, columns).
+    """
+
+    tile_logits: FloatArray
+    attention_logits: FloatArray
+    place_logits: FloatArray
+
+
+class Networks(Protocol):
+    """A runtime that can run scout and expert."""
+
+    def run_scout(self, glance: Pixels) -> GlanceEvidence:
+        """(height, width, 3) pixels of a glance → evidence."""
+        ...
+
+    def run_expert(self, tiles: Pixels) -> TileEvidence:
+        """(tiles, tile_px, tile_px, 3) pixels → evidence; at least one tile."""
+        ...
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Everything between and after the networks.
+
+    Attributes:
+        labels: names of the diseases.
+        tile_px: side of a tile.
+        glance_px: long side of the glance.
+        pooling: a key of ``leafscout.diagnosis.pooling.POOLINGS``.
+        choice: which tiles are read.
+        glance_weight: weight of the glance in the fused evidence, 0..1.
+        calibration: fused logits → probabilities.
+        thresholds: one a label.
+        expert_macs: multiply-adds of the expert for one tile.
+        scout_macs_per_px: multiply-adds of the scout for one pixel of the glance.
+    """
+
+    labels: tuple[str, ...]
+    tile_px: int
+    glance_px: int
+    pooling: str
+    choice: ChoiceRule
+    glance_weight: float
+    calibration: Calibration
+    thresholds: tuple[float, ...]
+    expert_macs: int
+    scout_macs_per_px: float
+
+
+@dataclass(frozen=True)
+class GlanceAndFocus:
+    """A trained model: two networks and the rules between them."""
+
+    networks: Networks
+    rules: Rules
+
+    def forward(self, photo: Photo, *, read_all: bool = False) -> tuple[Evidence, Tiles]:
+        """Look at one photo.
+
+        Args:
+            photo: the photo.
+            read_all: let the expert read every tile; the reference that skipping is judged by.
+
+        Returns:
+            The evidence, and the grid of tiles that it refers to.
+        """
+        rules = self.rules
+        tiles = lay_tiles(photo.size_px_hw, rules.tile_px)
+
+        # Glance: where is something wrong?
+        seen = self.networks.run_scout(take_glance(photo, rules.glance_px).pixels)
+        scout_logits = pool_places(seen.score_map[None], tiles)[:, 0]
+        scout_label_logits = pool_places(seen.label_maps, tiles)
+        read = choose_tiles(
+            sigmoid(scout_logits).astype(np.float32),
+            sigmoid(seen.glance_logits).astype(np.float32),
+            rules.choice,
+        )
+        if read_all:
+            read = np.ones(len(tiles), dtype=np.bool_)
+
+        # Focus: what is it? Nothing chosen: the expert never runs.
+        tile_logits = np.full((len(tiles), len(rules.labels)), np.nan, dtype=np.float32)
+        attention_logits = np.zeros_like(tile_logits)
+        place_logits = np.zeros((0, len(rules.labels), 1, 1), dtype=np.float32)
+        if read.any():
+            found = self.networks.run_expert(cut_tiles(photo.pixels, tiles, np.flatnonzero(read)))
+            tile_logits[read] = found.tile_logits
+            attention_logits[read] = found.attention_logits
+            place_logits = found.place_logits
+
+        evidence = Evidence(
+            scout_logits=scout_logits,
+            scout_label_logits=scout_label_logits,
+            glance_logits=seen.glance_logits,
+            read=read,
+            tile_logits=tile_logits,
+            attention_logits=attention_logits,
+            focus_logits=np.zeros(len(rules.labels), dtype=np.float32),
+            place_logits=place_logits,
+        )
+        return replace(evidence, focus_logits=self.pool(evidence, read)), tiles
+
+    def pool(self, evidence: Evidence, read: NDArray[np.bool_]) -> FloatArray:
+        """Pool the evidence of all tiles, as if only some of those read had been read.
+
+        Args:
+            evidence: of one photo.
+            read: (tiles,) which tiles count as read; the others enter with the scout's guess.
+
+        Returns:
+            (labels,) logits.
+        """
+        pooling, attention = self.rules.pooling, evidence.attention_logits
+        everything = np.ones_like(read)
+        filled = fill_unread(
+            evidence.tile_logits, evidence.scout_logits, evidence.scout_label_logits, read
+        )
+        if pooling != "gated_attention":
+            return pool_tiles(pooling, filled, attention, everything)
+        # The scout gives no attention: only what was read is weighed against each other.
+        if read.any():
+            return pool_tiles(pooling, filled, attention, read)
+        return pool_tiles("max", filled, attention, everything)
+
+    def label_probs(self, evidence: Evidence) -> FloatArray:
+        """(labels,) calibrated probabilities of the fused evidence."""
+        return self.rules.calibration.apply(
+            fuse_evidence(evidence.focus_logits, evidence.glance_logits, self.rules.glance_weight)
+        )
+
+    def count_macs(self, photo_size_px_hw: tuple[int, int], tiles_read: int) -> int:
+        """Multiply-adds of scout and expert for a photo of this size and so many tiles read."""
+        height, width = glance_size_px_hw(photo_size_px_hw, self.rules.glance_px)
+        return round(
+            self.rules.scout_macs_per_px * height * width + self.rules.expert_macs * tiles_read
+        )

@@ -1,0 +1,1 @@
+"""Network parts: backbones and operations on masked bags."""

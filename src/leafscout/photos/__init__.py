@@ -1,0 +1,1 @@
+"""One photo in: decoding, labels, checks, splits, tiles, augmentation, synthetic photos."""

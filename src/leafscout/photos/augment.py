@@ -1,0 +1,66 @@
+"""Augmentation: the eight symmetries of the square, a shifted tile grid, and changes of light."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leafscout.types import Pixels
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """One random change of a photo; the same for everything cut from it.
+
+    Attributes:
+        quarter_turns: 0..3 counter-clockwise.
+        mirrored: left and right exchanged, after turning.
+        shift_px_yx: rows and columns cut off at the top and left, which shifts the tile grid.
+        gain: (3,) factor of each colour channel.
+        offset: added to every value, in units of 0..255.
+    """
+
+    quarter_turns: int
+    mirrored: bool
+    shift_px_yx: tuple[int, int]
+    gain: tuple[float, float, float]
+    offset: float
+
+    def move(self, grid: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Turn and mirror the first two axes of an array; a view, nothing is copied."""
+        turned = np.rot90(grid, self.quarter_turns, axes=(0, 1))
+        return turned[:, ::-1] if self.mirrored else turned
+
+    def shift(self, pixels: Pixels) -> Pixels:
+        """Cut the shift off; a view."""
+        rows, columns = self.shift_px_yx
+        return pixels[rows:, columns:]
+
+
+def draw_augmentation(
+    seed: tuple[int, ...], *, max_shift_px: int = 0, light: float = 0.15
+) -> Augmentation:
+    """Draw an augmentation that depends on the seed alone.
+
+    Hue is left as it is: colour is evidence.
+
+    Args:
+        seed: for example (run seed, epoch, photo).
+        max_shift_px: largest shift of the tile grid.
+        light: spread of brightness, contrast and white balance, 0 for none.
+    """
+    rng = np.random.default_rng(seed)
+    turns, mirrored = int(rng.integers(4)), bool(rng.integers(2))
+    shift = rng.integers(0, max_shift_px + 1, size=2)
+    overall = 1.0 + light * rng.uniform(-1, 1)
+    balance = 1.0 + 0.25 * light * rng.uniform(-1, 1, size=3)
+    gain = overall * balance
+    return Augmentation(
+        quarter_turns=turns,
+        mirrored=mirrored,
+        shift_px_yx=(int(shift[0]), int(shift[1])),
+        gain=(float(gain[0]), float(gain[1]), float(gain[2])),
+        offset=float(255 * 0.3 * light * rng.uniform(-1, 1)),
+    )

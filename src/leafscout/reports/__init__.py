@@ -1,0 +1,1 @@
+"""Run folders and diagnoses as plots and as HTML pages that open offline."""

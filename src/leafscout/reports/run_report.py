@@ -1,0 +1,285 @@
+"""The report of a run: one HTML file with everything in it, that opens offline."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import importlib.util
+import io
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from leafscout.errors import InputError
+from leafscout.reports.report_figures import (
+    DrawnFigure,
+    HistoryRow,
+    Json,
+    draw_evaluation,
+    draw_history,
+)
+
+GROUPS: Mapping[str, str] = {
+    "diagnoses": "Diagnoses",
+    "glance_scale": "Lesions at glance scale, beside full resolution",
+    "mosaic": "Truth and answers side by side",
+    "worst_mistakes": "Worst mistakes",
+}
+"""Groups of pictures that a report has a place for, and their headings."""
+
+_PLAIN_SEGMENTS = {"APP0", "APP14"}
+"""What a JPEG needs for decoding; the others hold EXIF, XMP, profiles and comments."""
+
+Content = TypeVar("Content", dict[str, Any], list[Any])
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of the report.
+
+    Attributes:
+        group: a key of ``GROUPS``.
+        caption: what it shows.
+        uri: the picture itself as a data URI; empty where it cannot be shown.
+    """
+
+    group: str
+    caption: str
+    uri: str
+
+
+@dataclass(frozen=True)
+class Headline:
+    """A figure for those who read only one line."""
+
+    figure: str
+    words: str
+    detail: str
+
+
+def write_run_report(run: Path) -> Path:
+    """Write ``report.html`` into a run folder, from what stands there.
+
+    It reads ``plan.json``, ``history.csv``, ``evaluation.json`` and the pictures that
+    ``pictures/captions.json`` lists, and leaves out what is missing. Figures are also saved to
+    ``figures/`` as PNG files. Pictures are embedded without metadata (place, time, camera).
+
+    Args:
+        run: the run folder.
+
+    Returns:
+        The file written.
+
+    Raises:
+        InputError: when the folder is missing or one of its files cannot be understood.
+    """
+    if not run.is_dir():
+        raise InputError(f"Expected a run folder, but {run} is not a folder.")
+    plan = _read_json(run / "plan.json", dict)
+    evaluation = _read_json(run / "evaluation.json", dict)
+    history = _read_history(run / "history.csv")
+    try:
+        figures = _draw_all(evaluation, history)
+        page = _render(run, plan, evaluation, figures)
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"Expected {run / 'evaluation.json'} as leafscout writes it, but it does not fit: "
+            f"{type(error).__name__} {error}. Evaluate the run again."
+        ) from error
+    _save_figures(run / "figures", figures)
+    path = run / "report.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _draw_all(evaluation: Json, history: list[HistoryRow]) -> list[DrawnFigure]:
+    if importlib.util.find_spec("matplotlib") is None:
+        return []
+    figures = draw_evaluation(evaluation)
+    return [*figures, draw_history(history)] if history else figures
+
+
+def _render(run: Path, plan: Json, evaluation: Json, figures: list[DrawnFigure]) -> str:
+    environment = Environment(
+        loader=PackageLoader("leafscout.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        number=_show_number, percent=_show_percent, signed=_show_signed, data_uri=_png_uri
+    )
+    pictures = _read_pictures(run / "pictures")
+    return environment.get_template("run_report.html.j2").render(
+        title=run.resolve().name,
+        headlines=_pick_headlines(evaluation),
+        notes=evaluation.get("notes") or [],
+        groups={
+            group: (heading, [picture for picture in pictures if picture.group == group])
+            for group, heading in GROUPS.items()
+        },
+        labels=evaluation.get("labels"),
+        baselines=evaluation.get("baselines") or {},
+        localisation=evaluation.get("localisation"),
+        cost=evaluation.get("cost"),
+        figures=figures,
+        plan=_flatten(plan),
+    )
+
+
+def _pick_headlines(evaluation: Json) -> list[Headline]:
+    """The few figures that matter most: how good, how safe, how cheap."""
+    headlines = []
+    labels = evaluation.get("labels")
+    if labels:
+        macro = labels["macro"]
+        headlines = [
+            _headline(macro["ap"], "macro average precision", _show_number),
+            _headline(macro["f1"], "macro F1", _show_number),
+            _headline(labels["sensitivity"], "of diseased photos recognised", _show_percent),
+            _headline(labels["specificity"], "of healthy photos left in peace", _show_percent),
+        ]
+    cost = evaluation.get("cost")
+    if cost:
+        for group in (cost["healthy"], cost["diseased"]):
+            if group["photos"]:
+                headlines.append(
+                    Headline(
+                        _show_percent(group["drop_rate"]),
+                        f"of tiles never read on {group['name']} photos",
+                        f"{_show_percent(group['macs_ratio'])} of the multiply-adds",
+                    )
+                )
+    return headlines
+
+
+def _headline(estimate: Json, words: str, show: Any) -> Headline:
+    ends = f"95% interval {show(estimate['low'])} – {show(estimate['high'])}"
+    return Headline(show(estimate["value"]), words, ends if estimate["low"] is not None else "")
+
+
+def _read_json(path: Path, kind: type[Content]) -> Content:
+    """The content of a JSON file, empty where the file is missing."""
+    if not path.is_file():
+        return kind()
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise InputError(f"Expected JSON in {path}, but it cannot be read: {error}.") from error
+    if not isinstance(content, kind):
+        raise InputError(
+            f"Expected {path} to hold a JSON {kind.__name__}, but it holds a "
+            f"{type(content).__name__}."
+        )
+    return content
+
+
+def _read_history(path: Path) -> list[HistoryRow]:
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        records = list(csv.DictReader(file))
+    rows = []
+    for line, record in enumerate(records, start=2):
+        try:
+            row = HistoryRow(
+                record["stage"],
+                int(record["epoch"]),
+                *(
+                    float(record[name] or "nan")
+                    for name in ("train_loss", "val_loss", "val_macro_ap")
+                ),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"Expected columns stage, epoch, train_loss, val_loss and val_macro_ap with "
+                f"numbers in {path}, but line {line} does not fit: {error}."
+            ) from error
+        rows.append(row)
+    return rows
+
+
+def _read_pictures(folder: Path) -> list[Picture]:
+    pictures = []
+    for entry in _read_json(folder / "captions.json", list):
+        if not isinstance(entry, dict) or entry.get("group") not in GROUPS:
+            raise InputError(
+                f"Expected each entry of {folder / 'captions.json'} to have a file, a caption and "
+                f"a group of {', '.join(GROUPS)}, but got {entry}."
+            )
+        # Only the name counts: a list of pictures must not reach outside its folder.
+        path = folder / Path(str(entry.get("file", ""))).name
+        caption = str(entry.get("caption", ""))
+        uri = _embed_picture(path)
+        if not uri:
+            caption = f"{caption} (the picture {path.name} is missing or cannot be read)"
+        pictures.append(Picture(entry["group"], caption, uri))
+    return pictures
+
+
+def _embed_picture(path: Path) -> str:
+    """A data URI of a picture without metadata; empty where it cannot be read."""
+    try:
+        content = path.read_bytes()
+        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
+            segments = {name for name, _ in getattr(image, "applist", [])}
+            if image.format != "JPEG" or segments - _PLAIN_SEGMENTS:
+                buffer = io.BytesIO()
+                upright = ImageOps.exif_transpose(image).convert("RGB")
+                # Fresh pixels: whatever else the file carried stays behind.
+                clean = Image.frombytes("RGB", upright.size, upright.tobytes())
+                clean.save(buffer, "JPEG", quality=90)
+                content = buffer.getvalue()
+            else:
+                image.load()
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError):
+        return ""
+    return f"data:image/jpeg;base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def _save_figures(folder: Path, figures: list[DrawnFigure]) -> None:
+    if figures:
+        folder.mkdir(exist_ok=True)
+    for figure in figures:
+        (folder / f"{figure.name}.png").write_bytes(figure.png)
+
+
+def _flatten(values: Json, prefix: str = "") -> list[tuple[str, str]]:
+    """Nested settings as lines of a table: ``expert.backbone`` and its value."""
+    lines: list[tuple[str, str]] = []
+    for key, value in values.items():
+        if isinstance(value, dict):
+            lines += _flatten(value, f"{prefix}{key}.")
+        elif isinstance(value, list):
+            lines.append((f"{prefix}{key}", ", ".join(str(part) for part in value)))
+        else:
+            lines.append((f"{prefix}{key}", "–" if value is None else str(value)))
+    return lines
+
+
+def _png_uri(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
+
+
+def _show_number(value: float | None, digits: int = 2) -> str:
+    return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
+def _show_percent(value: float | None) -> str:
+    if value is None or not math.isfinite(value):
+        return "–"
+    percent = 100 * value
+    return f"{percent:.0f}%" if percent in {0, 100} or 10 <= percent <= 99 else f"{percent:.1f}%"
+
+
+def _show_signed(value: float | None) -> str:
+    return "–" if value is None or not math.isfinite(value) else f"{value:+.3f}"

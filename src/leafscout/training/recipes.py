@@ -1,0 +1,211 @@
+"""Recipes: functions that return a complete setting of sizes, networks and stages."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from leafscout.diagnosis.pooling import POOLINGS
+from leafscout.errors import InputError
+
+
+@dataclass(frozen=True)
+class StageSettings:
+    """How one network is trained.
+
+    Attributes:
+        epochs: passes over the training photos at most.
+        photos_per_step: photos whose gradients are added up before a step.
+        learning_rate: of the new layers.
+        backbone_rate: the backbone's learning rate as a share of ``learning_rate``.
+        weight_decay: of AdamW.
+        warmup_frac: share of the stage in which the learning rate rises.
+        patience: epochs without a better validation score before the stage ends.
+        clip_norm: gradients are scaled down to this norm.
+    """
+
+    epochs: int
+    photos_per_step: int
+    learning_rate: float
+    backbone_rate: float
+    weight_decay: float = 0.01
+    warmup_frac: float = 0.1
+    patience: int = 5
+    clip_norm: float = 5.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides how a model is trained, beside the data and the seed.
+
+    Attributes:
+        name: the recipe's name.
+        expert: backbone of the expert.
+        scout: backbone of the scout.
+        pretrained: whether the backbones start from pretrained weights.
+        tile_px: side of a tile in pixels of the photo.
+        glance_px: long side of the glance in pixels.
+        pooling: evidence of tiles → evidence of the photo.
+        tiles_best: tiles with the most evidence that the expert learns from, a photo and step.
+        tiles_random: further tiles drawn at random.
+        exact_negative_weight: weight of the loss on tiles of photos without the label.
+        evidence_weight: weight of a sure lesion tile against a background tile in the scout's loss.
+        keep_recall: share of validation photos that must keep their decisive tiles, 0..1.
+        max_tiles_frac: at most this share of a photo's tiles is read, 0..1.
+        expert_stage: training of the expert.
+        scout_stage: training of the scout.
+    """
+
+    name: str
+    expert: str
+    scout: str
+    pretrained: bool
+    tile_px: int
+    glance_px: int
+    pooling: str
+    tiles_best: int
+    tiles_random: int
+    exact_negative_weight: float
+    evidence_weight: float
+    keep_recall: float
+    max_tiles_frac: float
+    expert_stage: StageSettings
+    scout_stage: StageSettings
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-safe values, stages nested."""
+        return asdict(self)
+
+
+def tiny() -> Recipe:
+    """Learns from scratch on a CPU in minutes; for demos, tests and small photos."""
+    stage = StageSettings(
+        epochs=24, photos_per_step=4, learning_rate=3e-3, backbone_rate=1.0, patience=8
+    )
+    return Recipe(
+        name="tiny",
+        expert="tiny",
+        scout="tiny",
+        pretrained=False,
+        tile_px=128,
+        glance_px=384,
+        pooling="log_sum_exp",
+        tiles_best=6,
+        tiles_random=4,
+        exact_negative_weight=0.5,
+        evidence_weight=8.0,
+        keep_recall=0.98,
+        max_tiles_frac=0.5,
+        expert_stage=stage,
+        scout_stage=replace(stage, epochs=30),
+    )
+
+
+def mobile() -> Recipe:
+    """MobileNet-class scout and expert: fine-tunes on a CPU in well under an hour."""
+    return Recipe(
+        name="mobile",
+        expert="mobilenetv2_100",
+        scout="mobilenetv2_100",
+        pretrained=True,
+        tile_px=384,
+        glance_px=768,
+        pooling="log_sum_exp",
+        tiles_best=4,
+        tiles_random=2,
+        exact_negative_weight=0.3,
+        evidence_weight=4.0,
+        keep_recall=0.98,
+        max_tiles_frac=0.5,
+        expert_stage=StageSettings(
+            epochs=8, photos_per_step=4, learning_rate=1e-3, backbone_rate=0.3, patience=4
+        ),
+        scout_stage=StageSettings(
+            epochs=10, photos_per_step=4, learning_rate=1e-3, backbone_rate=0.3, patience=5
+        ),
+    )
+
+
+def full() -> Recipe:
+    """MobileNet-class scout and an EfficientNetV2-S expert; wants a GPU."""
+    return replace(
+        mobile(),
+        name="full",
+        expert="tf_efficientnetv2_s",
+        expert_stage=StageSettings(
+            epochs=20, photos_per_step=8, learning_rate=5e-4, backbone_rate=0.2, patience=6
+        ),
+        scout_stage=StageSettings(
+            epochs=30, photos_per_step=16, learning_rate=1e-3, backbone_rate=0.3, patience=8
+        ),
+    )
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {"tiny": tiny, "mobile": mobile, "full": full}
+
+
+def choose_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """A recipe by name, with single settings replaced.
+
+    Args:
+        name: a key of ``RECIPES``.
+        overrides: fields of ``Recipe`` to replace; ``epochs`` replaces those of both stages, and
+            ``expert_epochs`` and ``scout_epochs`` those of one. None values are passed over.
+
+    Raises:
+        InputError: unknown recipe, setting or pooling, or a value out of range.
+    """
+    if name not in RECIPES:
+        raise InputError(_unknown("recipe", name, list(RECIPES)))
+    recipe = RECIPES[name]()
+    given = {key: value for key, value in (overrides or {}).items() if value is not None}
+    epochs = given.pop("epochs", None)
+    for stage in ("expert", "scout"):
+        wanted = given.pop(f"{stage}_epochs", epochs)
+        if wanted is not None:
+            if wanted < 1:
+                raise InputError(f"Expected at least 1 epoch, but got {wanted}.")
+            key = f"{stage}_stage"
+            settings = replace(getattr(recipe, key), epochs=int(wanted))
+            recipe = replace(recipe, **{key: settings})
+    known = [field.name for field in fields(Recipe) if not field.name.endswith("_stage")]
+    for key in given:
+        if key not in known:
+            raise InputError(_unknown("setting", key, known))
+    recipe = replace(recipe, **given)
+    _check(recipe)
+    return recipe
+
+
+def recipe_from_dict(values: Mapping[str, Any]) -> Recipe:
+    """The inverse of ``Recipe.to_dict``."""
+    stages = {key: StageSettings(**values[key]) for key in ("expert_stage", "scout_stage")}
+    return Recipe(**{**values, **stages})
+
+
+def _check(recipe: Recipe) -> None:
+    if recipe.pooling not in POOLINGS:
+        raise InputError(_unknown("pooling", recipe.pooling, list(POOLINGS)))
+    if recipe.tile_px < 64 or recipe.tile_px % 32:
+        raise InputError(
+            f"Expected --tile-px to be a multiple of 32 from 64, but got {recipe.tile_px}."
+        )
+    if recipe.glance_px < 64:
+        raise InputError(f"Expected --glance-px to be at least 64, but got {recipe.glance_px}.")
+    if recipe.tiles_best < 1 or recipe.tiles_random < 0:
+        raise InputError(
+            "Expected tiles_best from 1 and tiles_random from 0, but got "
+            f"{recipe.tiles_best} and {recipe.tiles_random}."
+        )
+    if not 0.0 < recipe.max_tiles_frac <= 1.0:
+        raise InputError(f"Expected max_tiles_frac in (0, 1], but got {recipe.max_tiles_frac}.")
+    if not 0.0 < recipe.keep_recall <= 1.0:
+        raise InputError(f"Expected keep_recall in (0, 1], but got {recipe.keep_recall}.")
+
+
+def _unknown(kind: str, name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=2, cutoff=0.4)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    return f"There is no {kind} called {name!r}.{hint} Expected one of: {', '.join(known)}."

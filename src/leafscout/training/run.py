@@ -1,0 +1,276 @@
+"""The main job: from photos with labels to a run folder with a trained model."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import leafscout
+from leafscout.errors import InputError
+from leafscout.focus.expert import Expert
+from leafscout.glance.scout import Scout
+from leafscout.networks import (
+    TorchNetworks,
+    bfloat16_helps,
+    build_expert,
+    build_scout,
+    choose_device,
+    count_macs,
+    keep_freed_memory,
+    set_threads,
+)
+from leafscout.photos.fingerprint import fingerprint_many, near_duplicate_groups
+from leafscout.photos.labels import DEFAULT_HEALTHY_NAMES, LabelTable, read_labels
+from leafscout.photos.splits import merge_groups, split_photos
+from leafscout.training.evidence_pass import gather_evidence
+from leafscout.training.expert_stage import ExpertStage
+from leafscout.training.fit_rules import fit_rules
+from leafscout.training.loop import LoopOptions, train_stage
+from leafscout.training.progress import TrainingProgress
+from leafscout.training.recipes import Recipe, choose_recipe
+from leafscout.training.run_folder import (
+    PLAN_VERSION,
+    fingerprint_data,
+    open_run,
+    save_model,
+    write_rows,
+    write_splits,
+)
+from leafscout.training.scout_stage import ScoutStage
+
+EXPERT_TIME_FRAC = 0.6
+SCOUT_TIME_FRAC = 0.85
+"""Shares of the time that is left when the stage begins; the rest is for what follows it."""
+
+VAL_FRAC = 0.2
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What was asked for, beside data and recipe.
+
+    Attributes:
+        weights: local file of pretrained weights for the backbones that it fits.
+        time_s: wall time for the whole run; None for no bound.
+        seed: everything random follows from it.
+        resume: go on with a run that was stopped.
+        healthy_names: names that mean "no disease".
+        complete: whether a label that is not named is known to be absent.
+        photos_root: folder that the label file's photo names start from; None for its own.
+        val_frac: share of the training photos used for validation, where no split is given.
+        workers: processes for fingerprints; None for the machine's cores.
+        threads: CPU threads of PyTorch; None for the machine's cores.
+    """
+
+    weights: Path | None = None
+    time_s: float | None = None
+    seed: int = 0
+    resume: bool = False
+    healthy_names: Sequence[str] = DEFAULT_HEALTHY_NAMES
+    complete: bool = True
+    photos_root: Path | None = None
+    val_frac: float = VAL_FRAC
+    workers: int | None = None
+    threads: int | None = None
+
+
+def train(
+    data: Path,
+    out: Path,
+    *,
+    recipe: str = "mobile",
+    overrides: Mapping[str, Any] | None = None,
+    options: TrainOptions | None = None,
+    progress: TrainingProgress | None = None,
+) -> Path:
+    """Train a model from photo-level labels.
+
+    Args:
+        data: a folder per class, or a label CSV; see ``leafscout.photos.labels.read_labels``.
+        out: the run folder to write.
+        recipe: a key of ``leafscout.training.recipes.RECIPES``.
+        overrides: single settings of the recipe to replace.
+        options: time, seed and the like.
+        progress: where to show it; standard error by default.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        InputError: unusable data, options or run folder.
+        KeyboardInterrupt: after Ctrl-C, once everything is saved for ``resume``.
+    """
+    options = options or TrainOptions()
+    chosen = choose_recipe(recipe, overrides)
+    if options.time_s is not None and options.time_s <= 0:
+        raise InputError(f"Expected --time to be positive, but got {options.time_s} s.")
+    with progress or TrainingProgress() as shown:
+        return _Run(Path(data), Path(out), chosen, options, shown).train()
+
+
+class _Run:
+    """The steps of one training, in order."""
+
+    def __init__(
+        self,
+        data: Path,
+        out: Path,
+        recipe: Recipe,
+        options: TrainOptions,
+        progress: TrainingProgress,
+    ) -> None:
+        self.started_s = time.monotonic()
+        self.data, self.out, self.recipe = data, out, recipe
+        self.options, self.progress = options, progress
+        set_threads(options.threads)
+        keep_freed_memory()
+        self.device = choose_device()
+        self.mixed_precision = bfloat16_helps(self.device)
+        self.history: dict[str, list[dict[str, Any]]] = {}
+
+    def train(self) -> Path:
+        train, validation, fingerprint = self._prepare_data()
+        expert, scout = self._build_networks(train.labels)
+
+        stage = ExpertStage(
+            expert, self.recipe, train, validation,
+            self.options.seed, self.device, self.mixed_precision,
+        )  # fmt: skip
+        train_stage(stage, self._loop_options("expert", EXPERT_TIME_FRAC), self.progress)
+        evidence = gather_evidence(
+            expert, [*train.paths, *validation.paths], self.recipe.tile_px,
+            self.out / "checkpoints" / "evidence.safetensors",
+            self.device, mixed_precision=self.mixed_precision, progress=self.progress,
+        )  # fmt: skip
+        scout_stage = ScoutStage(
+            scout, self.recipe, train, validation,
+            evidence[: len(train.paths)], evidence[len(train.paths) :],
+            self.options.seed, self.device, self.mixed_precision,
+        )  # fmt: skip
+        train_stage(scout_stage, self._loop_options("scout", SCOUT_TIME_FRAC), self.progress)
+
+        expert.eval()
+        scout.eval()
+        tile_px, glance_px = self.recipe.tile_px, 512
+        fitted = fit_rules(
+            TorchNetworks(scout, expert, self.device), self.recipe, validation,
+            expert_macs=count_macs(expert, tile_px, tile_px),
+            scout_macs_per_px=count_macs(scout, glance_px, glance_px) / glance_px**2,
+            progress=self.progress,
+        )  # fmt: skip
+        save_model(
+            self.out, expert, scout, fitted,
+            version=leafscout.__version__, data_fingerprint=fingerprint,
+        )  # fmt: skip
+        self.progress.say(
+            f"Trained in {time.monotonic() - self.started_s:.0f} s. "
+            f"The model is in {self.out / 'model'}."
+        )
+        return self.out
+
+    def _prepare_data(self) -> tuple[LabelTable, LabelTable, str]:
+        options = self.options
+        table = read_labels(
+            self.data,
+            healthy_names=options.healthy_names,
+            complete=options.complete,
+            photos_root=options.photos_root,
+        )
+        self.progress.say(table.describe())
+        with self.progress.task("fingerprints", total=len(table.paths)) as task:
+            prints = fingerprint_many(
+                table.paths, workers=options.workers, progress=lambda done, _: _catch_up(task, done)
+            )
+        groups = merge_groups(table.groups, near_duplicate_groups(prints))
+        splits = split_photos(table, groups=groups, val_frac=options.val_frac, seed=options.seed)
+        hashes = [(one.sha256, one.phash_hex) for one in prints]
+        used = np.flatnonzero(splits != "test")
+        fingerprint = fingerprint_data(table.subset(used), [hashes[i][0] for i in used])
+        train = table.subset(np.flatnonzero(splits == "train"))
+        validation = table.subset(np.flatnonzero(splits == "val"))
+        if not len(train.paths) or not len(validation.paths):
+            raise InputError(
+                f"{self.data} leaves {len(train.paths)} photos for training and "
+                f"{len(validation.paths)} for validation; both need some. Add photos, or "
+                "give a split column."
+            )
+        plan = self._plan(table, splits, fingerprint)
+        open_run(self.out, plan, resume=options.resume)
+        if not (self.out / "splits.csv").exists():
+            write_splits(self.out, table, [str(name) for name in splits], list(groups), hashes)
+        return train, validation, fingerprint
+
+    def _plan(self, table: LabelTable, splits: Any, fingerprint: str) -> dict[str, Any]:
+        options = self.options
+        counts = {name: int((splits == name).sum()) for name in ("train", "val", "test")}
+        return {
+            "version": PLAN_VERSION,
+            "leafscout": leafscout.__version__,
+            "data": str(self.data.resolve()),
+            "photos_root": str(options.photos_root.resolve()) if options.photos_root else None,
+            "labels": list(table.labels),
+            "healthy_names": list(options.healthy_names),
+            "labels_complete": options.complete,
+            "interpretation": table.describe(),
+            "photos": counts,
+            "photos_per_label": {
+                label: int(count)
+                for label, count in zip(table.labels, table.truth.sum(axis=0), strict=True)
+            },
+            "data_fingerprint": fingerprint,
+            "recipe": self.recipe.to_dict(),
+            "seed": options.seed,
+            "time_s": options.time_s,
+            "weights": None if options.weights is None else options.weights.name,
+            "machine": {
+                "device": self.device.type,
+                "threads": torch.get_num_threads(),
+                "mixed_precision": self.mixed_precision,
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "system": platform.system(),
+            },
+        }
+
+    def _build_networks(self, labels: tuple[str, ...]) -> tuple[Expert, Scout]:
+        torch.manual_seed(self.options.seed)
+        recipe, weights = self.recipe, self.options.weights
+        # A checkpoint will fill a resumed network; downloading for it would be in vain.
+        fresh = not (self.out / "checkpoints" / "expert" / "last.safetensors").exists()
+        pretrained = recipe.pretrained and fresh
+        expert = build_expert(
+            recipe.expert, len(labels), pretrained=pretrained, weights=weights if fresh else None
+        )
+        # One weights file serves both networks where they share a backbone.
+        shared = weights if recipe.scout == recipe.expert and fresh else None
+        scout = build_scout(recipe.scout, len(labels), pretrained=pretrained, weights=shared)
+        return expert.to(self.device), scout.to(self.device)
+
+    def _loop_options(self, stage: str, frac: float) -> LoopOptions:
+        left = None
+        if self.options.time_s is not None:
+            left = frac * max(10.0, self.options.time_s - (time.monotonic() - self.started_s))
+        return LoopOptions(
+            folder=self.out / "checkpoints" / stage,
+            seed=self.options.seed,
+            time_s=left,
+            device=self.device,
+            mixed_precision=self.mixed_precision,
+            on_epoch=lambda rows: self._write_history(stage, rows),
+        )
+
+    def _write_history(self, stage: str, rows: list[dict[str, Any]]) -> None:
+        self.history[stage] = rows
+        everything = [row for part in self.history.values() for row in part]
+        write_rows(self.out / "history.csv", everything)
+
+
+def _catch_up(task: Any, done: int) -> None:
+    task.advance(done - task.done)

@@ -1,0 +1,129 @@
+"""The manifest: it comes back as it went in, and nothing else is accepted for it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from leafscout.errors import InputError
+from leafscout.manifest import (
+    MANIFEST_NAME,
+    MANIFEST_VERSION,
+    ChoiceEntry,
+    Manifest,
+    read_manifest,
+    sha256_of,
+)
+
+WEIGHTS = bytes(range(256)) * 4
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "expert.safetensors").write_bytes(WEIGHTS)
+    manifest = make_manifest(tmp_path)
+    (tmp_path / MANIFEST_NAME).write_text(manifest.model_dump_json(), encoding="utf-8")
+    return tmp_path
+
+
+def make_manifest(folder: Path) -> Manifest:
+    return Manifest(
+        version=MANIFEST_VERSION,
+        leafscout="0.1.0",
+        labels=("rust", "mehltau_ä"),
+        expert="tiny",
+        scout="tiny",
+        tile_px=128,
+        glance_px=384,
+        pooling="log_sum_exp",
+        choice=ChoiceEntry(
+            threshold_prob=0.1 + 0.2, max_tiles=7, suspicion_prob=0.5, suspicion_tiles=2
+        ),
+        glance_weight=0.3,
+        calibration_scale=(1.1, 0.9),
+        calibration_shift=(0.0, -0.1),
+        thresholds=(0.5, 1 / 3),
+        thresholds_fitted=(True, False),
+        expert_macs=10,
+        scout_macs_per_px=1.5,
+        data_fingerprint="00",
+        files={"expert.safetensors": sha256_of(folder / "expert.safetensors")},
+    )
+
+
+def change(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    path = folder / MANIFEST_NAME
+    values = json.loads(path.read_text(encoding="utf-8"))
+    edit(values)
+    path.write_text(json.dumps(values), encoding="utf-8")
+
+
+def test_it_comes_back_as_it_went_in(folder: Path) -> None:
+    manifest = read_manifest(folder)
+    assert manifest == make_manifest(folder)
+    rules = manifest.rules()
+    assert rules.choice.threshold_prob == 0.1 + 0.2
+    assert rules.thresholds == (0.5, 1 / 3)
+    assert rules.calibration.scale == (1.1, 0.9)
+    assert rules.labels == ("rust", "mehltau_ä")
+
+
+def test_a_changed_byte_in_the_weights_is_refused(folder: Path) -> None:
+    changed = bytearray(WEIGHTS)
+    changed[500] ^= 1
+    (folder / "expert.safetensors").write_bytes(changed)
+    with pytest.raises(InputError, match=r"expert\.safetensors is missing or was changed"):
+        read_manifest(folder)
+
+
+def test_missing_weights_are_refused(folder: Path) -> None:
+    (folder / "expert.safetensors").unlink()
+    with pytest.raises(InputError, match=r"expert\.safetensors is missing or was changed"):
+        read_manifest(folder)
+
+
+def test_no_manifest_says_how_to_go_on(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no trained model in .*--resume"):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("version", [0, MANIFEST_VERSION + 1, "1", None])
+def test_another_version_is_refused(folder: Path, version: object) -> None:
+    change(folder, lambda values: values.update(version=version))
+    with pytest.raises(InputError, match=f"has version {version}, but this LeafScout reads"):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["../expert.safetensors", "/etc/hostname", "sub/expert.safetensors", "..", ""]
+)
+def test_files_outside_the_folder_are_refused(folder: Path, name: str) -> None:
+    digest = sha256_of(folder / "expert.safetensors")
+    (folder.parent / "expert.safetensors").write_bytes(WEIGHTS)
+    change(folder, lambda values: values.update(files={name: digest}))
+    with pytest.raises(InputError, match="outside its folder|is missing or was changed"):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize(
+    ("edit", "sentence"),
+    [
+        ({"tile_px": "wide"}, "is damaged: tile_px: .*integer"),
+        ({"surprise": 1}, "is damaged: surprise: Extra inputs"),
+        ({"thresholds": [0.5]}, "is damaged: .*one value a label in thresholds"),
+        ({"pooling": "median"}, "is damaged: .*no pooling called 'median'"),
+    ],
+)
+def test_damaged_values_are_named(folder: Path, edit: dict[str, Any], sentence: str) -> None:
+    change(folder, lambda values: values.update(edit))
+    with pytest.raises(InputError, match=sentence):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe{}", b"[1]"])
+def test_what_is_not_a_manifest_is_refused(folder: Path, content: bytes) -> None:
+    (folder / MANIFEST_NAME).write_bytes(content)
+    with pytest.raises(InputError, match=r"is damaged|has version None"):
+        read_manifest(folder)
