@@ -25,7 +25,8 @@ HERE = Path(__file__).parent
 FOLDS = HERE / "coffee_folds.csv"
 RESULT = HERE / "results" / "coffee.json"
 FOLD_COUNT, FOLD_SEED = 5, 20260101
-BASELINE_PX = (512, 1024)
+BASELINE_PX = (512,)
+OVERRIDES = {"expert_epochs": 5, "scout_epochs": 6}
 
 
 def data_folder() -> Path:
@@ -81,7 +82,7 @@ def write_fold_tables(fold: int, work: Path) -> tuple[Path, Path]:
     return out[0], out[1]
 
 
-def run_fold(fold: int, work: Path, seed: int) -> None:
+def run_fold(fold: int, work: Path, seed: int, threads: int | None) -> None:
     """Train and evaluate one fold through the public functions."""
     from leafscout.inference.evaluate import evaluate_run
     from leafscout.reports.run_report import write_run_report
@@ -93,9 +94,10 @@ def run_fold(fold: int, work: Path, seed: int) -> None:
     run = work / f"fold{fold}_seed{seed}"
     started = time.time()
     options = TrainOptions(
-        weights=weights, seed=seed, resume=run.exists(), photos_root=data / "images"
-    )
-    train(train_csv, run, recipe="mobile", overrides={"glance_px": 1024}, options=options)
+        weights=weights, seed=seed, resume=run.exists(), photos_root=data / "images",
+        threads=threads,
+    )  # fmt: skip
+    train(train_csv, run, recipe="mobile", overrides=OVERRIDES, options=options)
     trained = time.time()
     for side_px in BASELINE_PX:
         summary = evaluate_run(
@@ -224,12 +226,13 @@ def main() -> None:
     parser.add_argument("step", choices=["folds", "run", "report"])
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--work", type=Path, default=Path("runs/coffee"))
     given = parser.parse_args()
     if given.step == "folds":
         write_folds()
     elif given.step == "run":
-        run_fold(given.fold, given.work, given.seed)
+        run_fold(given.fold, given.work, given.seed, given.threads)
     else:
         report(given.work, given.seed)
 

@@ -86,7 +86,7 @@ def build_scout(
 
 
 def _channels_last(network: _Network) -> _Network:
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return network.to(memory_format=torch.channels_last)
 
 
 def count_macs(network: nn.Module, height_px: int, width_px: int) -> int:
@@ -97,7 +97,7 @@ def count_macs(network: nn.Module, height_px: int, width_px: int) -> int:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(image)
     network.train(was_training)
-    return counter.get_total_flops() // 2
+    return int(counter.get_total_flops()) // 2
 
 
 def choose_device() -> torch.device:
@@ -130,7 +130,7 @@ def keep_freed_memory() -> None:
 def bfloat16_helps(device: torch.device) -> bool:
     """Whether half precision is faster in training: on GPUs, and on CPUs made for it."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     if device.type != "cpu":
         return False
     probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)

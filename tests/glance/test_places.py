@@ -48,9 +48,7 @@ def test_a_cell_border_inside_a_tile_splits_it_in_proportion() -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("level", [-60.0, -2.0, 0.0, 7.5, 60.0])
-def test_a_constant_map_gives_every_tile_the_constant(
-    shape: tuple[int, int], level: float
-) -> None:
+def test_a_constant_map_gives_every_tile_the_constant(shape: tuple[int, int], level: float) -> None:
     tiles = lay_tiles(shape, 384)
     pooled = pool_places(np.full((1, 23, 31), level, np.float32), tiles)
     assert pooled.shape == (len(tiles), 1)

@@ -94,7 +94,7 @@ def test_the_weights_of_another_network_are_refused(
 
 
 def test_missing_and_damaged_weights_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="There is no weights file at .*none.safetensors"):
+    with pytest.raises(InputError, match=r"There is no weights file at .*none\.safetensors"):
         build_backbone(SMALL, stride=32, weights=tmp_path / "none.safetensors")
     for name in ("bad.safetensors", "bad.pth"):
         (tmp_path / name).write_bytes(b"not weights at all")
@@ -114,7 +114,7 @@ def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
 
 
 def test_unknown_names_suggest_the_nearest() -> None:
-    with pytest.raises(InputError, match="no backbone called 'mobilenetv2_10'.*mobilenetv2_100"):
+    with pytest.raises(InputError, match=r"no backbone called 'mobilenetv2_10'.*mobilenetv2_100"):
         check_backbone_name("mobilenetv2_10")
     check_backbone_name("tiny")
     check_backbone_name("mobilenetv3_small_050.lamb_in1k")

@@ -22,9 +22,7 @@ def test_the_eight_symmetries_are_all_different() -> None:
 
 @pytest.mark.parametrize(("turns", "mirrored"), SYMMETRIES)
 @pytest.mark.parametrize("shape", [(300, 500), (410, 330), (256, 256)])
-def test_evidence_moves_with_the_tiles(
-    turns: int, mirrored: bool, shape: tuple[int, int]
-) -> None:
+def test_evidence_moves_with_the_tiles(turns: int, mirrored: bool, shape: tuple[int, int]) -> None:
     """Laying tiles on the moved photo gives the moved tiles of the photo."""
     augmentation = symmetry(turns, mirrored)
     pixels = np.zeros((*shape, 3), np.uint8)

@@ -28,8 +28,8 @@ def paths(tmp_path: Path) -> list[Path]:
 @pytest.mark.parametrize("ahead", [1, 2, 9])
 def test_photos_come_in_the_order_asked_for(paths: list[Path], ahead: int) -> None:
     order = [3, 0, 3, 5]
-    got = [(index, int(photo.pixels[0, 0, 0])) for index, photo in load_photos(paths, order,
-                                                                              ahead=ahead)]  # fmt: skip
+    photos = load_photos(paths, order, ahead=ahead)
+    got = [(index, int(photo.pixels[0, 0, 0])) for index, photo in photos]
     assert got == [(index, 10 * index) for index in order]
 
 

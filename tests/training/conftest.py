@@ -1,5 +1,6 @@
 """A few small photos with red and blue spots, and what the stages need beside them."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -39,6 +40,12 @@ def write_spots(folder: Path, photos: int, seed: int = 0) -> Path:
         rows.append(f"{index:02d}.jpg,{' '.join(labels)}")
     (folder / "labels.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     return folder / "labels.csv"
+
+
+@pytest.fixture(scope="session")
+def spot_writer() -> Callable[..., Path]:
+    """Writes labelled photos with spots into a folder and gives their label file."""
+    return write_spots
 
 
 @pytest.fixture(scope="session")

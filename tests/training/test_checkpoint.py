@@ -77,7 +77,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path, keep: int) -> None:
 
 
 def test_missing_and_foreign_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="There is no file .*none"):
+    with pytest.raises(InputError, match=r"There is no file .*none"):
         load_tensors(tmp_path / "none")
     save_file({"a": torch.zeros(1)}, tmp_path / "foreign")
     with pytest.raises(InputError, match="foreign is not a LeafScout file"):

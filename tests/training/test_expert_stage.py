@@ -81,9 +81,7 @@ def test_every_pooling_teaches_the_whole_network(
     assert stage.network.training, "scoring must leave the network in training mode"
 
 
-def test_the_loss_depends_on_seed_epoch_and_photo_alone(
-    spots: LabelTable, recipe: Recipe
-) -> None:
+def test_the_loss_depends_on_seed_epoch_and_photo_alone(spots: LabelTable, recipe: Recipe) -> None:
     photo = decode_photo(spots.paths[1])
 
     def loss(stage: ExpertStage, epoch: int) -> float:

@@ -32,7 +32,7 @@ class ColourStage:
     settings: StageSettings = SETTINGS
     name: str = "colours"
     scores: list[float] = field(default_factory=list)
-    at_photo: Callable[[int], None] = lambda seen: None
+    at_photo: Callable[[int], None] | None = None
     seen: int = 0
     order: list[int] = field(default_factory=list)
 
@@ -49,10 +49,11 @@ class ColourStage:
     def parameter_groups(self) -> list[dict[str, Any]]:
         return [{"params": list(self.network.parameters()), "lr": self.settings.learning_rate}]
 
-    def loss(self, index: int, photo: Photo, epoch: int) -> Tensor:
+    def loss(self, index: int, photo: Photo, epoch: int) -> Tensor:  # noqa: ARG002
         self.seen += 1
         self.order.append(index)
-        self.at_photo(self.seen)
+        if self.at_photo is not None:
+            self.at_photo(self.seen)
         pixels = torch.from_numpy(photo.pixels[None].copy()).permute(0, 3, 1, 2).float() / 255
         redness = float((photo.pixels[..., 0] > 150).mean() * 30)
         return (self.network(pixels).mean() - redness) ** 2
@@ -71,7 +72,7 @@ def options(tmp_path: Path) -> LoopOptions:
         time_s=None,
         device=torch.device("cpu"),
         mixed_precision=False,
-        on_epoch=lambda rows: None,
+        on_epoch=lambda _: None,
     )
 
 
@@ -100,15 +101,17 @@ def run(paths: list[Path], options: LoopOptions, progress: TrainingProgress) -> 
 
 @pytest.mark.parametrize("stop_at", [2, 10, 12, 13, 24, 33, 36])
 def test_a_stopped_stage_ends_bit_for_bit_like_one_that_was_not(
-    spots: LabelTable, options: LoopOptions, progress: TrainingProgress, tmp_path: Path, stop_at: int
+    spots: LabelTable,
+    options: LoopOptions,
+    progress: TrainingProgress,
+    tmp_path: Path,
+    stop_at: int,
 ) -> None:
     paths = list(spots.paths)
     whole = run(paths, replace(options, folder=tmp_path / "whole"), progress)
 
     stopped = ColourStage(paths)
-    stopped.at_photo = lambda seen: (
-        os.kill(os.getpid(), signal.SIGINT) if seen == stop_at else None
-    )
+    stopped.at_photo = lambda seen: os.kill(os.getpid(), signal.SIGINT) if seen == stop_at else None
     with pytest.raises(KeyboardInterrupt):
         train_stage(stopped, options, progress)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

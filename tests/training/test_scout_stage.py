@@ -93,9 +93,7 @@ def test_evidence_stays_on_its_place_when_the_photo_is_turned(
     def read_spot(glances: torch.Tensor) -> ScoutOutput:
         cells = glances.float().mean(dim=1).unfold(1, 16, 16).unfold(2, 16, 16).mean(dim=(3, 4))
         score = cells / 255 * 60 - 30
-        return ScoutOutput(
-            score, score[:, None].expand(-1, 2, -1, -1), torch.full((1, 2), 30.0)
-        )
+        return ScoutOutput(score, score[:, None].expand(-1, 2, -1, -1), torch.full((1, 2), 30.0))
 
     monkeypatch.setattr(scout_stage, "draw_augmentation", draw)
     monkeypatch.setattr(stage.network, "forward", read_spot)

@@ -44,8 +44,9 @@ def print_evaluation(figures: Mapping[str, Any]) -> None:
     table = Table(
         title=f"{labels['photos']} photos, 95% intervals in brackets", title_justify="left"
     )
-    for heading in ("label", "photos with it", "average precision", "F1", "precision", "recall"):
-        table.add_column(heading, justify="left" if heading == "label" else "right")
+    table.add_column("label", overflow="fold")
+    for heading in ("photos with it", "average precision", "F1", "precision", "recall"):
+        table.add_column(heading, justify="right")
     for row in (*labels["rows"], labels["healthy"]):
         table.add_row(_plain(row["label"]), str(row["positives"]), *_cells(row))
     table.add_section()

@@ -4,7 +4,8 @@ Every pooling takes (tiles, labels) logits, (tiles, labels) attention logits and
 of the tiles that count, and gives (labels,) logits. The order of the tiles does not matter, masked
 tiles have no influence, and a bag without tiles has the logit ``EMPTY_BAG_LOGIT``: no evidence.
 
-This is what runs in a diagnosis. ``leafscout.diagnosis.pooling_torch`` holds the twins used in training.
+This is what runs in a diagnosis; ``leafscout.diagnosis.pooling_torch`` holds the twins used in
+training.
 """
 
 from __future__ import annotations

@@ -63,7 +63,11 @@ class Expert(nn.Module):
 
     def forward(self, tiles: Tensor) -> ExpertOutput:
         """(tiles, 3, tile_px, tile_px) pixels 0..255 → evidence."""
-        features = self.dropout(self.backbone(tiles))
+        return self.read_features(self.backbone(tiles))
+
+    def read_features(self, features: Tensor) -> ExpertOutput:
+        """(tiles, channels, rows, columns) features of the backbone → evidence."""
+        features = self.dropout(features)
         place_logits = self.head(features).float()
         places = place_logits.flatten(2)  # (tiles, labels, rows·columns)
         tile_logits = (

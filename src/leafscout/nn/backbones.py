@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -43,8 +44,9 @@ class Backbone(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(batch, 3, height, width) pixels 0..255 → (batch, channels, rows, columns)."""
-        features = self.features((pixels.float() - self.mean) / self.std)
-        return features[0] if isinstance(features, list) else features
+        out = self.features((pixels.float() - self.mean) / self.std)
+        features: Tensor = out[0] if isinstance(out, list) else out
+        return features
 
     def freeze_statistics(self) -> None:
         """Keep the running statistics of batch normalisation as they are.
@@ -112,7 +114,7 @@ def _timm_features(name: str, stride: int, *, pretrained: bool) -> tuple[nn.Modu
     import timm
 
     try:
-        info = timm.create_model(name, features_only=True, pretrained=False).feature_info
+        info: Any = timm.create_model(name, features_only=True, pretrained=False).feature_info
     except (RuntimeError, AttributeError, TypeError, AssertionError) as error:
         raise InputError(
             f"The backbone {name!r} cannot give feature maps ({error}). "
@@ -125,7 +127,7 @@ def _timm_features(name: str, stride: int, *, pretrained: bool) -> tuple[nn.Modu
             "is needed. Choose another backbone."
         )
     index = len(reductions) - 1 - reductions[::-1].index(stride)
-    part = {"features_only": True, "out_indices": (index,)}
+    part: dict[str, Any] = {"features_only": True, "out_indices": (index,)}
     if index == len(reductions) - 1:
         part = {"num_classes": 0, "global_pool": ""}
     try:

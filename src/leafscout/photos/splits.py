@@ -12,7 +12,7 @@ from leafscout.photos.label_table import LabelTable
 
 IntArray = NDArray[np.int64]
 
-_TRIES = 20
+_TRIES = 30
 
 
 def merge_groups(
@@ -160,15 +160,16 @@ def _deal(
     # Large groups first: small ones can still even out what those leave.
     order = rng.permutation(len(sizes))
     order = order[np.argsort(-sizes[order], kind="stable")]
-    best, best_lacking = order, np.inf
+    best = _stratify(counts, sizes, fractions, order, rng)
+    best_lacking = _cover(counts, sizes, best, len(fractions))
     for _ in range(_TRIES):
-        parts = _stratify(counts, sizes, fractions, order, rng)
+        if not best_lacking:
+            break
+        # Few groups with several labels each: single moves got stuck, so start elsewhere.
+        parts = rng.choice(len(fractions), size=len(sizes), p=fractions)
         lacking = _cover(counts, sizes, parts, len(fractions))
         if lacking < best_lacking:
             best, best_lacking = parts, lacking
-        if not lacking:
-            break
-        order = rng.permutation(len(sizes))
     return best[of_photo]
 
 

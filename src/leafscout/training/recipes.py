@@ -114,16 +114,16 @@ def mobile() -> Recipe:
         glance_px=768,
         pooling="log_sum_exp",
         tiles_best=4,
-        tiles_random=2,
+        tiles_random=1,
         exact_negative_weight=0.3,
         evidence_weight=4.0,
         keep_recall=0.98,
         max_tiles_frac=0.5,
         expert_stage=StageSettings(
-            epochs=8, photos_per_step=4, learning_rate=1e-3, backbone_rate=0.3, patience=4
+            epochs=7, photos_per_step=4, learning_rate=1e-3, backbone_rate=0.3, patience=4
         ),
         scout_stage=StageSettings(
-            epochs=10, photos_per_step=4, learning_rate=1e-3, backbone_rate=0.3, patience=5
+            epochs=8, photos_per_step=4, learning_rate=3e-3, backbone_rate=0.1, patience=4
         ),
     )
 

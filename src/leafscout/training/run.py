@@ -44,6 +44,7 @@ from leafscout.training.run_folder import (
     write_splits,
 )
 from leafscout.training.scout_stage import ScoutStage
+from leafscout.training.warm_start import warm_start
 
 EXPERT_TIME_FRAC = 0.6
 SCOUT_TIME_FRAC = 0.85
@@ -143,6 +144,8 @@ class _Run:
             expert, self.recipe, train, validation,
             self.options.seed, self.device, self.mixed_precision,
         )  # fmt: skip
+        if self.recipe.pretrained and not self._has_begun("expert"):
+            warm_start(stage, self.progress)
         train_stage(stage, self._loop_options("expert", EXPERT_TIME_FRAC), self.progress)
         evidence = gather_evidence(
             expert, [*train.paths, *validation.paths], self.recipe.tile_px,
@@ -203,8 +206,7 @@ class _Run:
             )
         plan = self._plan(table, splits, fingerprint)
         open_run(self.out, plan, resume=options.resume)
-        if not (self.out / "splits.csv").exists():
-            write_splits(self.out, table, [str(name) for name in splits], list(groups), hashes)
+        write_splits(self.out, table, [str(name) for name in splits], list(groups), hashes)
         return train, validation, fingerprint
 
     def _plan(self, table: LabelTable, splits: Any, fingerprint: str) -> dict[str, Any]:
@@ -243,7 +245,7 @@ class _Run:
         torch.manual_seed(self.options.seed)
         recipe, weights = self.recipe, self.options.weights
         # A checkpoint will fill a resumed network; downloading for it would be in vain.
-        fresh = not (self.out / "checkpoints" / "expert" / "last.safetensors").exists()
+        fresh = not self._has_begun("expert")
         pretrained = recipe.pretrained and fresh
         expert = build_expert(
             recipe.expert, len(labels), pretrained=pretrained, weights=weights if fresh else None
@@ -252,6 +254,9 @@ class _Run:
         shared = weights if recipe.scout == recipe.expert and fresh else None
         scout = build_scout(recipe.scout, len(labels), pretrained=pretrained, weights=shared)
         return expert.to(self.device), scout.to(self.device)
+
+    def _has_begun(self, stage: str) -> bool:
+        return (self.out / "checkpoints" / stage / "last.safetensors").exists()
 
     def _loop_options(self, stage: str, frac: float) -> LoopOptions:
         left = None

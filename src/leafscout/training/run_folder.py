@@ -80,7 +80,7 @@ def _check_same_plan(path: Path, plan: dict[str, Any]) -> None:
             f"({', '.join(before.get('labels', []))}) than the ones given now "
             f"({', '.join(plan['labels'])}). Resume with the same data, or start a new run."
         )
-    for key in ("recipe", "seed"):
+    for key in ("recipe", "seed", "labels_complete"):
         if before.get(key) != plan[key]:
             raise InputError(
                 f"The run in {path.parent} was begun with another {key}. Resume with the options "
@@ -120,7 +120,13 @@ def write_splits(
     groups: Sequence[int],
     hashes: Sequence[tuple[str, str]],
 ) -> None:
-    """Write ``splits.csv``: photo, split, group, SHA-256, perceptual hash, labels."""
+    """Write ``splits.csv``: photo, split, group, SHA-256, perceptual hash, labels.
+
+    A run that goes on keeps its file; what is stored of its photos is stored in their order.
+
+    Raises:
+        InputError: when a run that goes on had other splits or its photos in another order.
+    """
     rows = [
         {
             "image": table.names[index],
@@ -132,7 +138,17 @@ def write_splits(
         }
         for index in range(len(table.names))
     ]
-    write_rows(run / "splits.csv", rows)
+    path = run / "splits.csv"
+    if not path.exists():
+        write_rows(path, rows)
+        return
+    with path.open(encoding="utf-8", newline="") as file:
+        before = [(row.get("image"), row.get("split")) for row in csv.DictReader(file)]
+    if before != [(row["image"], row["split"]) for row in rows]:
+        raise InputError(
+            f"The run in {run} was begun with other splits, or with its photos in another order. "
+            "Resume with the same data and options, or start a new run."
+        )
 
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:

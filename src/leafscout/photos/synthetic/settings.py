@@ -105,9 +105,9 @@ DEMO_FIELD = FieldSettings(
     size_px_hw=(750, 1000),
     diseases=("powdery_mildew", "rust"),
     lesion_sizes_px=(16, 24, 32, 40),
-    contrast_range=(0.6, 1.0),
+    contrast_range=(0.7, 1.0),
     lesions_per_disease=(2, 12),
-    stand_in_frac=0.25,
+    stand_in_frac=0.0,
     distractors_per_photo=(1, 4),
 )
 """A small field that a tiny network learns in minutes. Colours help here: it is no test bench."""
