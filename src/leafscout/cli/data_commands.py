@@ -16,6 +16,7 @@ from leafscout.cli.options import (
     HealthyNames,
     MainLabelOnly,
     PhotoSize,
+    PhotosRoot,
     Seed,
     Workers,
     parse_size,
@@ -72,6 +73,7 @@ def synth(
 
 def check(
     data: Data,
+    photos: PhotosRoot = None,
     healthy: HealthyNames = None,
     main_label_only: MainLabelOnly = False,
     workers: Workers = None,
@@ -89,6 +91,7 @@ def check(
             data,
             healthy_names=healthy or DEFAULT_HEALTHY_NAMES,
             complete=not main_label_only,
+            photos_root=photos,
             workers=workers,
             progress=progress,
         )
@@ -110,6 +113,7 @@ def split(
         float, typer.Option(min=0.0, max=0.9, help="Share of the photos for testing.")
     ] = 0.0,
     seed: Seed = 0,
+    photos: PhotosRoot = None,
     healthy: HealthyNames = None,
     main_label_only: MainLabelOnly = False,
     workers: Workers = None,
@@ -134,7 +138,10 @@ def split(
                 "it away."
             )
     table = read_labels(
-        data, healthy_names=healthy or DEFAULT_HEALTHY_NAMES, complete=not main_label_only
+        data,
+        healthy_names=healthy or DEFAULT_HEALTHY_NAMES,
+        complete=not main_label_only,
+        photos_root=photos,
     )
     typer.echo(table.describe())
     with show_progress("comparing") as progress:
@@ -143,5 +150,5 @@ def split(
     splits = split_photos(table, groups=groups, val_frac=val_frac, test_frac=test_frac, seed=seed)
     done = replace(table, splits=tuple(str(name) for name in splits))
     for path in write_multi_hot(done, out):
-        photos = sum(name == path.stem for name in done.splits)
-        typer.echo(f"Wrote {path}: {photos} photos.")
+        count = sum(name == path.stem for name in done.splits)
+        typer.echo(f"Wrote {path}: {count} photos.")

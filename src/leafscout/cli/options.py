@@ -55,6 +55,22 @@ def parse_size(text: str) -> PhotoSize:
 Data = Annotated[
     Path, typer.Argument(help="A folder per class, or a label CSV.", show_default=False)
 ]
+PhotosRoot = Annotated[
+    Path | None,
+    typer.Option(
+        "--photos",
+        metavar="FOLDER",
+        help="The folder that the label file's photo names start from; beside it by default.",
+        show_default=False,
+    ),
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        help="Local safetensors file of pretrained weights; downloaded by default.",
+        show_default=False,
+    ),
+]
 Run = Annotated[Path, typer.Argument(help="A run folder.", show_default=False)]
 Seed = Annotated[int, typer.Option(min=0, help="Everything random follows from it.")]
 Workers = Annotated[

@@ -15,8 +15,10 @@ from leafscout.cli.options import (
     Duration,
     HealthyNames,
     MainLabelOnly,
+    PhotosRoot,
     Run,
     Seed,
+    Weights,
     Workers,
 )
 from leafscout.cli.screen import print_evaluation
@@ -28,13 +30,8 @@ def train(
     data: Data,
     out: Annotated[Path, typer.Option(help="The run folder to write.", show_default=False)],
     recipe: Annotated[str, typer.Option(help="tiny, mobile or full.")] = "mobile",
-    weights: Annotated[
-        Path | None,
-        typer.Option(
-            help="Local safetensors file of pretrained weights; downloaded by default.",
-            show_default=False,
-        ),
-    ] = None,
+    photos: PhotosRoot = None,
+    weights: Weights = None,
     time: Duration = None,
     seed: Seed = 0,
     resume: Annotated[
@@ -78,6 +75,7 @@ def train(
         resume=resume,
         healthy_names=healthy or DEFAULT_HEALTHY_NAMES,
         complete=not main_label_only,
+        photos_root=photos,
         workers=workers,
         threads=threads,
     )
@@ -123,6 +121,11 @@ def evaluate(
         Path | None,
         typer.Option(help="Folder of lesion masks, to score where the model looks."),
     ] = None,
+    baseline_px: Annotated[
+        int, typer.Option(min=64, help="Long side of the photo for the resized-photo baseline.")
+    ] = 512,
+    weights: Weights = None,
+    photos: PhotosRoot = None,
     force: Annotated[
         bool, typer.Option("--force", help="Evaluate even on photos that were trained on.")
     ] = False,
@@ -134,7 +137,16 @@ def evaluate(
     from leafscout.reports.run_report import write_run_report
 
     summary = evaluate_run(
-        run, data, baselines=baselines, boxes=boxes, masks=masks, force=force, seed=seed
+        run,
+        data,
+        baselines=baselines,
+        boxes=boxes,
+        masks=masks,
+        force=force,
+        seed=seed,
+        baseline_px=baseline_px,
+        weights=weights,
+        photos_root=photos,
     )
     page = write_run_report(run)
     if as_json:

@@ -244,15 +244,22 @@ class _Run:
     def _build_networks(self, labels: tuple[str, ...]) -> tuple[Expert, Scout]:
         torch.manual_seed(self.options.seed)
         recipe, weights = self.recipe, self.options.weights
-        # A checkpoint will fill a resumed network; downloading for it would be in vain.
+        # A checkpoint will fill a network whose stage has begun; downloading would be in vain.
         fresh = not self._has_begun("expert")
-        pretrained = recipe.pretrained and fresh
         expert = build_expert(
-            recipe.expert, len(labels), pretrained=pretrained, weights=weights if fresh else None
+            recipe.expert,
+            len(labels),
+            pretrained=recipe.pretrained and fresh,
+            weights=weights if fresh else None,
         )
         # One weights file serves both networks where they share a backbone.
-        shared = weights if recipe.scout == recipe.expert and fresh else None
-        scout = build_scout(recipe.scout, len(labels), pretrained=pretrained, weights=shared)
+        fresh = not self._has_begun("scout")
+        scout = build_scout(
+            recipe.scout,
+            len(labels),
+            pretrained=recipe.pretrained and fresh,
+            weights=weights if fresh and recipe.scout == recipe.expert else None,
+        )
         return expert.to(self.device), scout.to(self.device)
 
     def _has_begun(self, stage: str) -> bool:
