@@ -71,6 +71,7 @@ bench: $(STAMP) ## Run the benchmarks that need no data of their own
 
 docs: $(STAMP) ## Draw the maps of the tree anew, and check links and commands in the documents
 	$(RUN)/python docs/write_maps.py
+	$(RUN)/python docs/write_tables.py
 	$(RUN)/python -m pytest -q tests/test_project.py
 
 # No machine's paths or hosts enter the files: they hold names, versions and hashes.

@@ -44,6 +44,21 @@ def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(data, out, recipe="tiny", overrides=SETTINGS, options=OPTIONS)
 
 
+def press_ctrl_c(patch: pytest.MonkeyPatch, stage: Any, at_call: int) -> list[int]:
+    """Ctrl-C when the stage is asked for its nth loss; gives the photos it was asked about."""
+    loss, calls = stage.loss, []
+
+    def note(self: Any, index: int, photo: Photo, epoch: int) -> Tensor:
+        calls.append(index)
+        if len(calls) == at_call:
+            os.kill(os.getpid(), signal.SIGINT)
+        result: Tensor = loss(self, index, photo, epoch)
+        return result
+
+    patch.setattr(stage, "loss", note)
+    return calls
+
+
 @pytest.mark.slow
 def test_the_run_folder_is_complete(run: Path, data: Path) -> None:
     assert {path.name for path in run.iterdir()} == {
@@ -89,20 +104,11 @@ def test_a_photo_gets_the_same_diagnosis_every_time(run: Path, data: Path) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["ExpertStage", "ScoutStage"])
+@pytest.mark.parametrize("stage", [ExpertStage, ScoutStage])
 def test_a_run_that_was_stopped_ends_with_the_same_model(
-    run: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+    run: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: Any
 ) -> None:
-    cls: Any = getattr(run_module, stage)
-    loss, calls = cls.loss, []
-
-    def stop_after_forty(self: ScoutStage, index: int, photo: Photo, epoch: int) -> Tensor:
-        calls.append(index)
-        if len(calls) == 40:
-            os.kill(os.getpid(), signal.SIGINT)
-        return loss(self, index, photo, epoch)
-
-    monkeypatch.setattr(cls, "loss", stop_after_forty)
+    calls = press_ctrl_c(monkeypatch, stage, at_call=40)
     out = tmp_path / "stopped"
     with pytest.raises(KeyboardInterrupt):
         train(data, out, recipe="tiny", overrides=SETTINGS, options=OPTIONS)
@@ -139,12 +145,7 @@ def test_a_stopped_expert_does_not_cost_the_scout_its_pretrained_weights(
     monkeypatch.setattr(run_module, "build_scout", note("scout", build_scout))
     settings = {**SETTINGS, "pretrained": True, "epochs": 1}
     with monkeypatch.context() as patch:
-        loss = ExpertStage.loss
-        patch.setattr(
-            ExpertStage,
-            "loss",
-            lambda *given: (os.kill(os.getpid(), signal.SIGINT), loss(*given))[1],
-        )
+        press_ctrl_c(patch, ExpertStage, at_call=1)
         with pytest.raises(KeyboardInterrupt):
             train(data, tmp_path / "run", recipe="tiny", overrides=settings, options=OPTIONS)
     assert asked == {"expert": [True], "scout": [True]}

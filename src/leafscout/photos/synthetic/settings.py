@@ -104,9 +104,9 @@ class FieldSettings:
 DEMO_FIELD = FieldSettings(
     size_px_hw=(750, 1000),
     diseases=("powdery_mildew", "rust"),
-    lesion_sizes_px=(16, 24, 32, 40),
-    contrast_range=(0.7, 1.0),
-    lesions_per_disease=(2, 12),
+    lesion_sizes_px=(24, 32, 48, 64),
+    contrast_range=(0.8, 1.0),
+    lesions_per_disease=(3, 12),
     stand_in_frac=0.0,
     distractors_per_photo=(1, 4),
 )
