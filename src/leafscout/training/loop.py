@@ -219,7 +219,12 @@ def _step(
     for _ in range(size):
         index, photo = next(photos)
         with torch.autocast(
-            options.device.type, dtype=torch.bfloat16, enabled=options.mixed_precision
+            options.device.type,
+            dtype=torch.bfloat16,
+            enabled=options.mixed_precision,
+            # A stage may run its network without gradients first. The cache would then hand those
+            # casts of the weights, which know no gradient, to the pass that needs one.
+            cache_enabled=False,
         ):
             loss = stage.loss(index, photo, state.epoch)
         (loss / size).backward()  # type: ignore[no-untyped-call]
