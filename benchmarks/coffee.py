@@ -26,7 +26,7 @@ FOLDS = HERE / "coffee_folds.csv"
 RESULT = HERE / "results" / "coffee.json"
 FOLD_COUNT, FOLD_SEED = 5, 20260101
 BASELINE_PX = (512,)
-OVERRIDES = {"expert_epochs": 4, "scout_epochs": 6}
+OVERRIDES = {"expert_epochs": 3, "scout_epochs": 5}
 
 
 def data_folder() -> Path:

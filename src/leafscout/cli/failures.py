@@ -13,6 +13,9 @@ from leafscout.errors import InputError
 MISTAKE = 2
 STOPPED = 130
 
+_PERHAPS_EXPLAINED = (
+    InputError, OSError, MemoryError, ModuleNotFoundError, FloatingPointError, RuntimeError,
+)  # fmt: skip
 _TRAINING_PACKAGES = ("torch", "torchvision", "timm", "sklearn", "pandas", "matplotlib")
 
 
@@ -23,7 +26,7 @@ class PatientGroup(TyperGroup):
         """Run the chosen command."""
         try:
             return super().invoke(ctx)
-        except (InputError, OSError, MemoryError, ModuleNotFoundError) as error:
+        except _PERHAPS_EXPLAINED as error:
             message = explain_failure(error)
             if message is None:
                 raise
@@ -36,12 +39,12 @@ class PatientGroup(TyperGroup):
 
 def explain_failure(error: Exception) -> str | None:
     """The sentence for a failure that a user can do something about; None for any other."""
-    if isinstance(error, InputError):
+    if isinstance(error, InputError | FloatingPointError):
         return str(error)
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) or _is_torch_out_of_memory(error):
         return (
-            "There is not enough memory. Use fewer --workers, a smaller --glance-px or a smaller "
-            "recipe, or close other programs."
+            "There is not enough memory. Use fewer --workers, a smaller --tile-px or --glance-px, "
+            "a smaller recipe, or close other programs."
         )
     if isinstance(error, ModuleNotFoundError):
         package = (error.name or "").partition(".")[0]
@@ -54,6 +57,13 @@ def explain_failure(error: Exception) -> str | None:
     if isinstance(error, OSError):
         return _explain_system_error(error)
     return None
+
+
+def _is_torch_out_of_memory(error: Exception) -> bool:
+    # PyTorch has no common error for it, and must not be imported to ask.
+    return type(error).__name__ == "OutOfMemoryError" or (
+        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    )
 
 
 def _explain_system_error(error: OSError) -> str | None:

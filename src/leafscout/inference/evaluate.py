@@ -101,6 +101,8 @@ def evaluate_run(
     table, notes = _unseen_photos(run, data, plan, photos_root, force=force)
     truth = _align_labels(table, model.labels)
     lesions = None if boxes is None and masks is None else read_lesion_truth(boxes, masks)
+    if lesions is not None:
+        lesions.check_names(table.names)
     with progress or TrainingProgress() as shown:
         answers = _ask(model, table, shown, read_all=baselines)
         others = _variants(run, answers) if baselines else {}
@@ -238,7 +240,7 @@ def locate(
     hits: dict[int, list[float]] = {k: [] for k in HITS_AT}
     kept = []
     for diagnosis, name, row in zip(answers.diagnoses, table.names, truth, strict=True):
-        where = lesions.lesions(name)
+        where = lesions.lesions(name, diagnosis.photo_size_px_hw)
         if where is None or not row.any() or not where.any():
             continue
         points.append(_pointed_place(diagnosis))

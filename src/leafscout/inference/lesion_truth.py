@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,13 +32,45 @@ class LesionTruth:
     box_labels: dict[str, tuple[str, ...]]
     masks: dict[str, Path]
 
-    def lesions(self, name: str) -> NDArray[np.int64] | NDArray[np.bool_] | None:
-        """Boxes or a (height, width) mask of a photo, or None where nothing is known of it."""
+    def lesions(
+        self, name: str, size_px_hw: tuple[int, int] | None = None
+    ) -> NDArray[np.int64] | NDArray[np.bool_] | None:
+        """Boxes or a (height, width) mask of a photo, or None where nothing is known of it.
+
+        Args:
+            name: of the photo.
+            size_px_hw: height and width of the upright photo; its mask must have them.
+
+        Raises:
+            InputError: when the mask cannot be read or has another size.
+        """
         key = Path(name).name
         if key in self.boxes:
             return self.boxes[key]
-        stem = Path(name).stem
-        return read_mask(self.masks[stem]) if stem in self.masks else None
+        path = self.masks.get(Path(name).stem)
+        if path is None:
+            return None
+        mask = read_mask(path)
+        if size_px_hw is not None and mask.shape != size_px_hw:
+            (height, width), (tall, wide) = mask.shape, size_px_hw
+            raise InputError(
+                f"The mask {path} has {width}×{height} px, but its photo {name} has {wide}×{tall} "
+                "px. Give masks of the size of the upright photos."
+            )
+        return mask
+
+    def check_names(self, names: Sequence[str]) -> None:
+        """Refuse truth that knows none of the photos: it belongs to others.
+
+        Raises:
+            InputError: when no photo has boxes or a mask.
+        """
+        known = (Path(name).name in self.boxes or Path(name).stem in self.masks for name in names)
+        if not any(known):
+            raise InputError(
+                f"None of the {len(names)} photos, for example {names[0]}, is named in the lesion "
+                "boxes or masks. Give those of these photos."
+            )
 
     def lesions_of(self, name: str, label: str) -> NDArray[np.int64] | None:
         """The boxes of one label, where the boxes have labels."""
@@ -57,7 +90,8 @@ def read_lesion_truth(boxes: Path | None, masks: Path | None) -> LesionTruth:
             everything else lesion, or RGB, where red (255, 0, 0) is lesion.
 
     Raises:
-        InputError: missing files or columns, or a number that is none; the row is named.
+        InputError: missing files or columns, or a number that is none or makes no box; the row
+            is named.
     """
     found, labels = _read_boxes(boxes) if boxes is not None else ({}, {})
     files: dict[str, Path] = {}
@@ -77,7 +111,11 @@ def _read_boxes(
         raise InputError(f"There is no file of lesion boxes at {path}.")
     boxes: dict[str, list[tuple[int, int, int, int]]] = {}
     labels: dict[str, list[str]] = {}
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeError as error:
+        raise InputError(f"{path} is not UTF-8 text. Save it as a CSV file in UTF-8.") from error
+    with io.StringIO(text, newline="") as file:
         reader = csv.DictReader(file)
         missing = [name for name in BOX_COLUMNS if name not in (reader.fieldnames or ())]
         if missing:
@@ -87,7 +125,7 @@ def _read_boxes(
             )
         for row in reader:
             left, top, width, height = _numbers(row, path, reader.line_num)
-            name = Path(row["image"].replace("\\", "/")).name
+            name = Path((row["image"] or "").replace("\\", "/")).name
             boxes.setdefault(name, []).append((left, top, left + width, top + height))
             labels.setdefault(name, []).append(row.get("label") or "")
     return (
@@ -96,13 +134,19 @@ def _read_boxes(
     )
 
 
-def _numbers(row: dict[str, str], path: Path, line: int) -> Iterable[int]:
+def _numbers(row: dict[str, str], path: Path, line: int) -> tuple[int, int, int, int]:
     try:
-        return [round(float(row[name])) for name in BOX_COLUMNS[1:]]
-    except (TypeError, ValueError) as error:
+        left, top, width, height = (round(float(row[name])) for name in BOX_COLUMNS[1:])
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(
             f"{path}, row {line}: expected numbers in {', '.join(BOX_COLUMNS[1:])}."
         ) from error
+    if width < 1 or height < 1:
+        raise InputError(
+            f"{path}, row {line}: expected a box of at least 1 px, but got {width}×{height} px. "
+            "Correct or remove it."
+        )
+    return left, top, width, height
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
@@ -115,7 +159,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
         with Image.open(path) as image:
             # A palette holds label numbers; converting it would give colours.
             pixels = np.asarray(image)
-    except OSError as error:
+    except (OSError, Image.DecompressionBombError) as error:
         raise InputError(f"The mask {path} cannot be read as an image.") from error
     if pixels.ndim == 2:
         return np.asarray(pixels > 0)

@@ -233,7 +233,7 @@ def _step(
     if not math.isfinite(total):
         raise FloatingPointError(
             f"The loss of the {stage.name} became {total} in epoch {state.epoch + 1}. "
-            "The last good checkpoint is kept; train again with a lower learning rate."
+            "The last good checkpoint is kept. Begin a new run with another --seed or recipe."
         )
     nn.utils.clip_grad_norm_(stage.network.parameters(), stage.settings.clip_norm)
     optimizer.step()

@@ -10,6 +10,9 @@ from typing import Any
 from leafscout.diagnosis.pooling import POOLINGS
 from leafscout.errors import InputError
 
+MAX_TILE_PX = 2048
+"""A photo smaller than a tile is continued to a whole one, so a tile must fit into memory."""
+
 
 @dataclass(frozen=True)
 class StageSettings:
@@ -119,11 +122,12 @@ def mobile() -> Recipe:
         evidence_weight=4.0,
         keep_recall=0.98,
         max_tiles_frac=0.5,
+        # With frozen normalisation a backbone rate of 1e-4 already unlearns what it knows.
         expert_stage=StageSettings(
-            epochs=7, photos_per_step=4, learning_rate=1e-3, backbone_rate=0.3, patience=4
+            epochs=6, photos_per_step=4, learning_rate=3e-4, backbone_rate=0.1, patience=4
         ),
         scout_stage=StageSettings(
-            epochs=8, photos_per_step=4, learning_rate=3e-3, backbone_rate=0.1, patience=4
+            epochs=8, photos_per_step=4, learning_rate=3e-3, backbone_rate=0.01, patience=4
         ),
     )
 
@@ -188,9 +192,10 @@ def recipe_from_dict(values: Mapping[str, Any]) -> Recipe:
 def _check(recipe: Recipe) -> None:
     if recipe.pooling not in POOLINGS:
         raise InputError(_unknown("pooling", recipe.pooling, list(POOLINGS)))
-    if recipe.tile_px < 64 or recipe.tile_px % 32:
+    if not 64 <= recipe.tile_px <= MAX_TILE_PX or recipe.tile_px % 32:
         raise InputError(
-            f"Expected --tile-px to be a multiple of 32 from 64, but got {recipe.tile_px}."
+            f"Expected --tile-px to be a multiple of 32 from 64 to {MAX_TILE_PX}, but got "
+            f"{recipe.tile_px}."
         )
     if recipe.glance_px < 64:
         raise InputError(f"Expected --glance-px to be at least 64, but got {recipe.glance_px}.")

@@ -22,8 +22,10 @@ from leafscout.training.loop import Validation
 from leafscout.training.recipes import Recipe, StageSettings
 from leafscout.types import FloatArray, Photo, Pixels
 
-BASELINE_EPOCHS = 30
+BASELINE_EPOCHS = 15
 BASELINE_PATIENCE = 8
+BASELINE_RATE = 1e-3
+BASELINE_BACKBONE_RATE = 0.05
 
 
 class ResizedPhotoNetwork(nn.Module):
@@ -68,7 +70,11 @@ class ResizedPhotoStage:
     def __post_init__(self) -> None:
         self.paths: list[Path] = list(self.train.paths)
         self.settings: StageSettings = replace(
-            self.recipe.expert_stage, epochs=BASELINE_EPOCHS, patience=BASELINE_PATIENCE
+            self.recipe.expert_stage,
+            epochs=BASELINE_EPOCHS,
+            patience=BASELINE_PATIENCE,
+            learning_rate=BASELINE_RATE,
+            backbone_rate=BASELINE_BACKBONE_RATE if self.recipe.pretrained else 1.0,
         )
         self._weights = positive_weights(self.train.truth).to(self.device)
         self._cache: dict[Path, Pixels] = {}

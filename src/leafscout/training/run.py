@@ -137,8 +137,10 @@ class _Run:
         self.history: dict[str, list[dict[str, Any]]] = {}
 
     def train(self) -> Path:
-        train, validation, fingerprint = self._prepare_data()
-        expert, scout = self._build_networks(train.labels)
+        table = self._read_table()
+        # Before the run folder is made: an unknown backbone or unfitting weights leave nothing.
+        expert, scout = self._build_networks(table.labels)
+        train, validation, fingerprint = self._prepare_data(table)
 
         stage = ExpertStage(
             expert, self.recipe, train, validation,
@@ -178,15 +180,18 @@ class _Run:
         )
         return self.out
 
-    def _prepare_data(self) -> tuple[LabelTable, LabelTable, str]:
-        options = self.options
+    def _read_table(self) -> LabelTable:
         table = read_labels(
             self.data,
-            healthy_names=options.healthy_names,
-            complete=options.complete,
-            photos_root=options.photos_root,
+            healthy_names=self.options.healthy_names,
+            complete=self.options.complete,
+            photos_root=self.options.photos_root,
         )
         self.progress.say(table.describe())
+        return table
+
+    def _prepare_data(self, table: LabelTable) -> tuple[LabelTable, LabelTable, str]:
+        options = self.options
         with self.progress.task("fingerprints", total=len(table.paths)) as task:
             prints = fingerprint_many(
                 table.paths, workers=options.workers, progress=lambda done, _: _catch_up(task, done)

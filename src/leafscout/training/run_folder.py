@@ -101,6 +101,8 @@ def read_plan(run: Path) -> dict[str, Any]:
         plan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{path} is damaged: it is not readable as JSON.") from error
+    if not isinstance(plan, dict):
+        raise InputError(f"{path} is damaged: it is not the plan of a run.")
     return plan
 
 

@@ -108,7 +108,7 @@ DEMO_FIELD = FieldSettings(
     contrast_range=(0.8, 1.0),
     lesions_per_disease=(3, 12),
     stand_in_frac=0.0,
-    distractors_per_photo=(1, 4),
+    distractors_per_photo=(0, 1),
 )
 """A small field that a tiny network learns in minutes. Colours help here: it is no test bench."""
 
