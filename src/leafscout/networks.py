@@ -68,13 +68,18 @@ def to_batch(pixels: Pixels, device: torch.device) -> Tensor:
 
 
 def build_expert(
-    backbone: str, labels: int, *, pretrained: bool = False, weights: Path | None = None
+    backbone: str,
+    labels: int,
+    *,
+    pretrained: bool = False,
+    weights: Path | None = None,
+    sharpness: float = 2.0,
 ) -> Expert:
-    """A fresh expert on a backbone of the given name."""
+    """A fresh expert on a backbone of the given name; see ``leafscout.focus.expert.Expert``."""
     features = build_backbone(
         backbone, stride=EXPERT_STRIDE, pretrained=pretrained, weights=weights
     )
-    return _channels_last(Expert(features, labels))
+    return _channels_last(Expert(features, labels, sharpness))
 
 
 def build_scout(

@@ -8,6 +8,7 @@ What cannot be arranged by files alone (a full disk, Ctrl-C, a bomb's time) has 
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import struct
@@ -134,7 +135,7 @@ def test_a_bad_photo_is_named_by_check_train_and_diagnose(
 
     checked = run("check", data, "--workers", "1")
     assert checked.exit_code == PROBLEMS
-    assert pytest.approx(1) == said(checked).count("error (")
+    assert said(checked).count("error (") == 1
     refused = run(*train_on(data, bench))
     assert refused.exit_code == MISTAKE
     assert not bench.out.exists()
@@ -356,7 +357,9 @@ REFUSED: dict[str, tuple[Callable[[Bench], list[str | Path]], str]] = {
     "unknown pooling": (
         training_with("--pooling", "maxx"), r"no pooling called 'maxx'\. Did you mean max"
     ),
-    "time without a unit": (training_with("--time", "20"), r"such as 90s, 20m or 1h30m, but got '2"),
+    "time without a unit": (
+        training_with("--time", "20"), r"such as 90s, 20m or 1h30m, but got '20'"
+    ),
     "negative time": (training_with("--time=-5m"), r"such as 90s, 20m or 1h30m, but got '-5m'"),
     "no time": (training_with("--time", "0s"), r"such as 90s, 20m or 1h30m, but got '0s'"),
     "tiles no multiple of 32": (
@@ -383,7 +386,7 @@ REFUSED: dict[str, tuple[Callable[[Bench], list[str | Path]], str]] = {
         manifest_of_another_version,
         r"manifest\.json has version 99, but this LeafScout reads version 1\. Use the LeafScout th",
     ),
-    "damaged manifest": (damaged_manifest, r"manifest\.json is damaged: it is not readable as JSON"),
+    "damaged manifest": (damaged_manifest, r"manifest\.json is damaged: it is not readable as"),
     "changed weights of the model": (
         changed_weights, r"expert\.safetensors is missing or was changed .*Restore it"
     ),
@@ -397,22 +400,23 @@ REFUSED: dict[str, tuple[Callable[[Bench], list[str | Path]], str]] = {
     ),
     "resumed with other labels": (
         resumed_with_other_labels,
-        r"begun with other photos or labels \(mildew, rust\) than the ones given now \(blight, "
-        r"rust\)\. Resume with the same data, or start a new run",
+        r"labels \(mildew, rust\) than .* now \(blight, rust\)\. Resume with the same data, or",
     ),
     "resumed with another seed": (
         resumed_with_other_options, r"begun with .*(seed|splits).*Resume with the .*options"
     ),
     "a run written over": (a_run_written_over, r"already holds a run\. Add --resume"),
-    "a folder of other files": (a_folder_of_other_files, r"is not an empty folder\. Choose anothe"),
-    "run folder below a file": (
-        out_below_a_file, r"The run folder .*new_run cannot be written \(.*\)\. Choose another --out"
+    "a folder of other files": (
+        a_folder_of_other_files, r"new_run exists and is not an empty folder\. Choose another --out"
     ),
-    "page below a file": (page_below_a_file, r"The folder of .*page\.html does not exist\. Make it"),
+    "run folder below a file": (
+        out_below_a_file, r"run folder .*new_run cannot be written \(.*\)\. Choose another --out"
+    ),
+    "page below a file": (page_below_a_file, r"folder of .*page\.html does not exist\. Make it"),
     "pictures below a file": (pictures_below_a_file, r"pictures cannot be used: Not a directory"),
     # evaluation
     "labels that the model does not know": (
-        unknown_labels, r"labels that the model does not know: blight\. It was trained on: mildew, r"
+        unknown_labels, r"labels that the model does not know: blight\. It was trained on: mildew"
     ),
     "photos that were trained on": (
         photos_trained_on,
@@ -458,8 +462,6 @@ def test_refused_with_a_sentence_and_nothing_changed(
 
 
 def assert_words(words: str, sentence: str) -> None:
-    import re
-
     assert "Traceback" not in words
     assert re.search(sentence, words), words
 
@@ -478,6 +480,7 @@ def test_photos_that_were_trained_on_are_marked_when_forced(
 # What happens while training ---------------------------------------------------------------------
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="names of open files come from /proc")
 @pytest.mark.parametrize("stage", ["expert", "scout"])
 def test_a_full_disk_leaves_the_last_good_checkpoint(
     stage: str, field: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -488,7 +491,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(
     saved: list[str] = []
 
     def fill_disk(descriptor: int) -> None:
-        name = os.readlink(f"/proc/self/fd/{descriptor}")
+        name = str(Path(f"/proc/self/fd/{descriptor}").readlink())
         if f"checkpoints/{stage}/.last.safetensors" in name:
             saved.append(name)
             if len(saved) > 1:
@@ -515,16 +518,15 @@ def test_ctrl_c_saves_says_how_to_go_on_and_resume_finishes(field: Path, tmp_pat
     args = ["train", field, "--out", out, *QUICK]
     args[args.index("--epochs") + 1] = "400"
     command = [sys.executable, "-m", "leafscout", *map(str, args)]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as one:
-        deadline_s = time.monotonic() + 120
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as one:
+        deadline_s = time.monotonic() + 240
         while not (out / "history.csv").exists():
             assert one.poll() is None, one.communicate()
             assert time.monotonic() < deadline_s
             time.sleep(0.05)
         one.send_signal(signal.SIGINT)
-        _, words = one.communicate(timeout=60)
+        _, words = one.communicate(timeout=240)
     assert one.returncode == STOPPED, words
     assert_words(" ".join(words.split()), r"Stopped\. .*run: give the same command .* --resume")
     assert not (out / "model").exists()
@@ -543,7 +545,7 @@ def test_pretrained_weights_without_a_network(field: Path, tmp_path: Path) -> No
     args = ["train", field, "--out", tmp_path / "run", "--recipe", "mobile", "--workers", "1"]
     done = subprocess.run(
         [sys.executable, "-m", "leafscout", *map(str, args)],
-        capture_output=True, text=True, env=environment, timeout=60, check=False,
+        capture_output=True, text=True, env=environment, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == MISTAKE, done.stderr
     assert_words(

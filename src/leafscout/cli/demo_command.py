@@ -13,9 +13,9 @@ import leafscout
 from leafscout.cli.options import Seed
 from leafscout.cli.screen import print_evaluation, show_progress
 
-TRAIN_PHOTOS = 120
+TRAIN_PHOTOS = 100
 TEST_PHOTOS = 40
-TRAIN_TIME_S = 150.0
+TRAIN_TIME_S = 180.0
 
 
 def demo(

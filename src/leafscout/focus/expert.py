@@ -43,6 +43,8 @@ class Expert(nn.Module):
         attention_dim: hidden width of the gated attention.
     """
 
+    sharpness: Tensor
+
     def __init__(
         self,
         backbone: Backbone,
@@ -54,11 +56,12 @@ class Expert(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.labels = labels
-        self.sharpness = sharpness
+        # A buffer: it is saved with the weights that were trained for it.
+        self.register_buffer("sharpness", torch.tensor(float(sharpness)))
         self.dropout = nn.Dropout2d(dropout)
         self.head = nn.Conv2d(backbone.channels, labels, 1)
         self.attention = GatedAttention(backbone.channels, attention_dim, labels)
-        nn.init.normal_(self.head.weight, std=0.01)
+        nn.init.normal_(self.head.weight, std=1.0 / math.sqrt(backbone.channels))
         nn.init.constant_(self.head.bias, -2.0)  # type: ignore[arg-type]
 
     def forward(self, tiles: Tensor) -> ExpertOutput:

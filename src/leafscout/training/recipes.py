@@ -51,6 +51,8 @@ class Recipe:
         tile_px: side of a tile in pixels of the photo.
         glance_px: long side of the glance in pixels.
         pooling: evidence of tiles → evidence of the photo.
+        place_sharpness: evidence of places → evidence of a tile; 0 is the mean, infinite the
+            maximum. From scratch a sharp one learns: the mean buries a lesion in background.
         tiles_best: tiles with the most evidence that the expert learns from, a photo and step.
         tiles_random: further tiles drawn at random.
         exact_negative_weight: weight of the loss on tiles of photos without the label.
@@ -68,6 +70,7 @@ class Recipe:
     tile_px: int
     glance_px: int
     pooling: str
+    place_sharpness: float
     tiles_best: int
     tiles_random: int
     exact_negative_weight: float
@@ -85,7 +88,7 @@ class Recipe:
 def tiny() -> Recipe:
     """Learns from scratch on a CPU in minutes; for demos, tests and small photos."""
     stage = StageSettings(
-        epochs=24, photos_per_step=4, learning_rate=3e-3, backbone_rate=1.0, patience=8
+        epochs=14, photos_per_step=1, learning_rate=1e-3, backbone_rate=1.0, patience=14
     )
     return Recipe(
         name="tiny",
@@ -94,7 +97,8 @@ def tiny() -> Recipe:
         pretrained=False,
         tile_px=128,
         glance_px=384,
-        pooling="log_sum_exp",
+        pooling="top_k_mean",
+        place_sharpness=8.0,
         tiles_best=6,
         tiles_random=4,
         exact_negative_weight=0.5,
@@ -102,7 +106,7 @@ def tiny() -> Recipe:
         keep_recall=0.98,
         max_tiles_frac=0.5,
         expert_stage=stage,
-        scout_stage=replace(stage, epochs=30),
+        scout_stage=replace(stage, epochs=16, photos_per_step=2),
     )
 
 
@@ -116,6 +120,7 @@ def mobile() -> Recipe:
         tile_px=384,
         glance_px=768,
         pooling="log_sum_exp",
+        place_sharpness=2.0,
         tiles_best=4,
         tiles_random=1,
         exact_negative_weight=0.3,

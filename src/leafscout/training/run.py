@@ -256,6 +256,7 @@ class _Run:
             len(labels),
             pretrained=recipe.pretrained and fresh,
             weights=weights if fresh else None,
+            sharpness=recipe.place_sharpness,
         )
         # One weights file serves both networks where they share a backbone.
         fresh = not self._has_begun("scout")

@@ -25,8 +25,8 @@ from leafscout.training.progress import TrainingProgress
 MEMORY_BYTES = 2 * 1024**3
 """Features kept in memory at most; of a larger set, as many photos as fit, drawn at random."""
 
-EPOCHS = 20
-LEARNING_RATE = 1e-2
+EPOCHS = 8
+LEARNING_RATE = 3e-3
 PHOTOS_PER_STEP = 8
 
 

@@ -1,0 +1,121 @@
+"""Diagnoses made by hand, and a run whose networks were never trained: what is said is arbitrary,
+but it is always the same."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from leafscout.diagnosis.calibrate import Calibration
+from leafscout.glance.choose import ChoiceRule
+from leafscout.model import Rules
+from leafscout.networks import build_expert, build_scout
+from leafscout.photos.fingerprint import fingerprint_many
+from leafscout.photos.labels import read_labels
+from leafscout.photos.tiles import lay_tiles
+from leafscout.training.fit_rules import READ_EVERYTHING, FittedRules
+from leafscout.training.recipes import choose_recipe
+from leafscout.training.run_folder import PLAN_VERSION, open_run, save_model, write_splits
+from leafscout.types import Cost, Diagnosis, LesionBox
+
+LABELS = ("mildew", "rust")
+SIZE_HW = (128, 192)
+RULES = Rules(
+    labels=LABELS,
+    tile_px=64,
+    glance_px=128,
+    pooling="max",
+    choice=ChoiceRule(threshold_prob=0.0, max_tiles=2),
+    glance_weight=0.25,
+    calibration=Calibration((3.0, 2.0), (0.5, 0.25)),
+    thresholds=(0.4, 0.5),
+    expert_macs=1000,
+    scout_macs_per_px=2.0,
+)
+
+
+def write_photos(folder: Path, rows: Sequence[tuple[str, str]], seed: int) -> Path:
+    """Photos of noise under a label file; those of another seed are other photos."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    for name, _ in rows:
+        coarse = rng.integers(0, 255, (8, 12, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize(SIZE_HW[::-1], Image.Resampling.BICUBIC).save(folder / name)
+    lines = ["image,labels", *(f"{name},{labels}" for name, labels in rows)]
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photo_writer() -> Callable[..., Path]:
+    return write_photos
+
+
+@pytest.fixture(scope="session")
+def used_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The photos behind ``untrained_run``: of eight, the last two are its test split."""
+    words = ("healthy", "rust", "mildew", "rust mildew")
+    rows = [(f"{index}.png", words[index % 4]) for index in range(8)]
+    return write_photos(tmp_path_factory.mktemp("used") / "photos", rows, seed=1)
+
+
+@pytest.fixture
+def untrained_run(used_photos: Path, tmp_path: Path) -> Path:
+    """A run folder as training leaves it."""
+    table = read_labels(used_photos)
+    splits = ["train"] * 4 + ["val"] * 2 + ["test"] * 2
+    plan = {
+        "version": PLAN_VERSION, "data": str(used_photos), "photos_root": None,
+        "labels": list(LABELS), "healthy_names": ["healthy"], "labels_complete": True,
+        "recipe": choose_recipe("tiny").to_dict(),
+    }  # fmt: skip
+    run = tmp_path / "run"
+    open_run(run, plan, resume=False)
+    prints = fingerprint_many(table.paths, workers=1)
+    write_splits(
+        run, table, splits, list(range(8)), [(one.sha256, one.phash_hex) for one in prints]
+    )
+    torch.manual_seed(3)
+    variants = {
+        "same": RULES,
+        "all_tiles_same": Rules(**{**vars(RULES), "choice": READ_EVERYTHING}),
+    }
+    save_model(
+        run, build_expert("tiny", 2), build_scout("tiny", 2),
+        FittedRules(RULES, (True, True), variants), version="0", data_fingerprint="0",
+    )  # fmt: skip
+    return run
+
+
+@pytest.fixture(scope="session")
+def diagnosis_of() -> Callable[..., Diagnosis]:
+    def make(*probs: float, box_px: int | None = None, source: str = "<array>") -> Diagnosis:
+        """A diagnosis with these probabilities, thresholds of one half, and perhaps a rust box."""
+        tiles = lay_tiles(SIZE_HW, 64)
+        values = np.array(probs, dtype=np.float32)
+        labels = ("rust", *(f"disease_{number}" for number in range(1, len(probs))))
+        boxes = () if box_px is None else (LesionBox("rust", (4, 4, 4 + box_px, 6), 0.9),)
+        read = np.zeros(len(tiles), dtype=np.bool_)
+        read[0] = True
+        return Diagnosis(
+            source=source,
+            photo_size_px_hw=SIZE_HW,
+            labels=labels,
+            label_probs=values,
+            thresholds=np.full(len(probs), 0.5, dtype=np.float32),
+            healthy_prob=float(np.prod(1 - values)),
+            unsure=None,
+            tiles=tiles,
+            read=read,
+            scout_probs=np.linspace(0, 1, len(tiles), dtype=np.float32),
+            tile_probs=np.full((len(tiles), len(probs)), 0.25, dtype=np.float32),
+            lesion_map=np.full((len(probs), 8, 12), 0.25, dtype=np.float32),
+            lesion_map_px=16,
+            lesion_boxes=boxes,
+            cost=Cost(10, 60, 1, len(tiles), 1 / 6, 0.01),
+        )
+
+    return make
