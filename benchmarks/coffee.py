@@ -26,7 +26,13 @@ FOLDS = HERE / "coffee_folds.csv"
 RESULT = HERE / "results" / "coffee.json"
 FOLD_COUNT, FOLD_SEED = 5, 20260101
 BASELINE_PX = (512,)
-OVERRIDES = {"expert_epochs": 3, "scout_epochs": 5}
+OVERRIDES = {
+    "tile_px": 768,
+    "expert_shrink": 2,
+    "glance_px": 512,
+    "expert_epochs": 6,
+    "scout_epochs": 8,
+}
 
 
 def data_folder() -> Path:

@@ -74,12 +74,13 @@ def build_expert(
     pretrained: bool = False,
     weights: Path | None = None,
     sharpness: float = 2.0,
+    shrink: int = 1,
 ) -> Expert:
     """A fresh expert on a backbone of the given name; see ``leafscout.focus.expert.Expert``."""
     features = build_backbone(
         backbone, stride=EXPERT_STRIDE, pretrained=pretrained, weights=weights
     )
-    return _channels_last(Expert(features, labels, sharpness))
+    return _channels_last(Expert(features, labels, sharpness, shrink))
 
 
 def build_scout(

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from leafscout.nn.backbones import Backbone
 
@@ -39,17 +40,21 @@ class Expert(nn.Module):
         backbone: feature maps of stride 16 or 32.
         labels: number of diseases.
         sharpness: of the log-sum-exp over places; 0 is the mean, infinite the maximum.
+        shrink: blocks of so many pixels squared are averaged before the backbone sees them; for
+            photos whose lesions are larger than what the backbone was pretrained on.
         dropout: share of feature channels dropped in training, 0..1.
         attention_dim: hidden width of the gated attention.
     """
 
     sharpness: Tensor
+    shrink: Tensor
 
     def __init__(
         self,
         backbone: Backbone,
         labels: int,
         sharpness: float = 2.0,
+        shrink: int = 1,
         dropout: float = 0.2,
         attention_dim: int = 64,
     ) -> None:
@@ -58,6 +63,7 @@ class Expert(nn.Module):
         self.labels = labels
         # A buffer: it is saved with the weights that were trained for it.
         self.register_buffer("sharpness", torch.tensor(float(sharpness)))
+        self.register_buffer("shrink", torch.tensor(int(shrink)))
         self.dropout = nn.Dropout2d(dropout)
         self.head = nn.Conv2d(backbone.channels, labels, 1)
         self.attention = GatedAttention(backbone.channels, attention_dim, labels)
@@ -66,7 +72,15 @@ class Expert(nn.Module):
 
     def forward(self, tiles: Tensor) -> ExpertOutput:
         """(tiles, 3, tile_px, tile_px) pixels 0..255 → evidence."""
-        return self.read_features(self.backbone(tiles))
+        return self.read_features(self.see(tiles))
+
+    def see(self, tiles: Tensor) -> Tensor:
+        """(tiles, 3, tile_px, tile_px) pixels 0..255 → (tiles, channels, rows, columns)."""
+        shrink = int(self.shrink)
+        if shrink > 1:
+            tiles = functional.avg_pool2d(tiles.float(), shrink)
+        features: Tensor = self.backbone(tiles)
+        return features
 
     def read_features(self, features: Tensor) -> ExpertOutput:
         """(tiles, channels, rows, columns) features of the backbone → evidence."""

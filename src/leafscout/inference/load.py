@@ -231,7 +231,9 @@ def write_picture(path: Path, pixels: Pixels) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(path, quality=90)
     except OSError as error:
-        raise InputError(f"{path} cannot be written ({error.strerror}).") from error
+        raise InputError(
+            f"{path} cannot be written ({error.strerror or error}). Choose another place for it."
+        ) from error
     return path
 
 

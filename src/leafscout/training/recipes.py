@@ -53,6 +53,7 @@ class Recipe:
         pooling: evidence of tiles → evidence of the photo.
         place_sharpness: evidence of places → evidence of a tile; 0 is the mean, infinite the
             maximum. From scratch a sharp one learns: the mean buries a lesion in background.
+        expert_shrink: pixels of a tile averaged to one, along a side, before the expert sees it.
         tiles_best: tiles with the most evidence that the expert learns from, a photo and step.
         tiles_random: further tiles drawn at random.
         exact_negative_weight: weight of the loss on tiles of photos without the label.
@@ -71,6 +72,7 @@ class Recipe:
     glance_px: int
     pooling: str
     place_sharpness: float
+    expert_shrink: int
     tiles_best: int
     tiles_random: int
     exact_negative_weight: float
@@ -99,6 +101,7 @@ def tiny() -> Recipe:
         glance_px=384,
         pooling="top_k_mean",
         place_sharpness=8.0,
+        expert_shrink=1,
         tiles_best=6,
         tiles_random=4,
         exact_negative_weight=0.5,
@@ -121,18 +124,19 @@ def mobile() -> Recipe:
         glance_px=768,
         pooling="log_sum_exp",
         place_sharpness=2.0,
+        expert_shrink=1,
         tiles_best=4,
         tiles_random=1,
         exact_negative_weight=0.3,
         evidence_weight=4.0,
         keep_recall=0.98,
         max_tiles_frac=0.5,
-        # With frozen normalisation a backbone rate of 1e-4 already unlearns what it knows.
+        # With frozen normalisation a backbone rate of 3e-5 already unlearns what it knows.
         expert_stage=StageSettings(
-            epochs=6, photos_per_step=4, learning_rate=3e-4, backbone_rate=0.1, patience=4
+            epochs=6, photos_per_step=4, learning_rate=1e-4, backbone_rate=0.1, patience=4
         ),
         scout_stage=StageSettings(
-            epochs=8, photos_per_step=4, learning_rate=3e-3, backbone_rate=0.01, patience=4
+            epochs=8, photos_per_step=4, learning_rate=3e-3, backbone_rate=0.003, patience=4
         ),
     )
 
@@ -201,6 +205,11 @@ def _check(recipe: Recipe) -> None:
         raise InputError(
             f"Expected --tile-px to be a multiple of 32 from 64 to {MAX_TILE_PX}, but got "
             f"{recipe.tile_px}."
+        )
+    if recipe.expert_shrink not in (1, 2, 4) or recipe.tile_px // recipe.expert_shrink < 64:
+        raise InputError(
+            "Expected expert_shrink to be 1, 2 or 4 and to leave at least 64 px of a tile, but got "
+            f"{recipe.expert_shrink} for tiles of {recipe.tile_px} px."
         )
     if recipe.glance_px < 64:
         raise InputError(f"Expected --glance-px to be at least 64, but got {recipe.glance_px}.")

@@ -25,7 +25,7 @@ from leafscout.types import FloatArray, Photo, Pixels
 BASELINE_EPOCHS = 15
 BASELINE_PATIENCE = 8
 BASELINE_RATE = 1e-3
-BASELINE_BACKBONE_RATE = 0.05
+BASELINE_BACKBONE_RATE = 0.03
 
 
 class ResizedPhotoNetwork(nn.Module):

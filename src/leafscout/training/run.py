@@ -257,6 +257,7 @@ class _Run:
             pretrained=recipe.pretrained and fresh,
             weights=weights if fresh else None,
             sharpness=recipe.place_sharpness,
+            shrink=recipe.expert_shrink,
         )
         # One weights file serves both networks where they share a backbone.
         fresh = not self._has_begun("scout")

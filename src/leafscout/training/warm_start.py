@@ -87,7 +87,7 @@ def _gather(stage: ExpertStage, progress: TrainingProgress) -> list[_Bag]:
                     stage.device.type, dtype=torch.bfloat16, enabled=stage.mixed_precision
                 ):
                     batch = to_batch(cut_tiles(photo.pixels, tiles, chosen), stage.device)
-                    parts.append(stage.network.backbone(batch).half())
+                    parts.append(stage.network.see(batch).half())
             features = torch.cat(parts)
             used += features.numel() * features.element_size()
             if bags and used > MEMORY_BYTES:
