@@ -49,6 +49,7 @@ class Manifest(BaseModel):
         thresholds_fitted: one a label; False where validation held no photo with the label.
         expert_macs: multiply-adds of the expert for one tile.
         scout_macs_per_px: multiply-adds of the scout for one pixel of the glance.
+        place_offset_px: how far right of and below an even grid the expert sees its places.
         data_fingerprint: of the training data.
         files: SHA-256 of the weights files beside the manifest.
     """
@@ -70,6 +71,7 @@ class Manifest(BaseModel):
     thresholds_fitted: tuple[bool, ...]
     expert_macs: int
     scout_macs_per_px: float
+    place_offset_px: float
     data_fingerprint: str
     files: dict[str, str]
 
@@ -95,6 +97,7 @@ class Manifest(BaseModel):
             thresholds=self.thresholds,
             expert_macs=self.expert_macs,
             scout_macs_per_px=self.scout_macs_per_px,
+            place_offset_px=self.place_offset_px,
         )
 
 

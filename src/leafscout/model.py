@@ -77,6 +77,7 @@ class Rules:
         thresholds: one a label.
         expert_macs: multiply-adds of the expert for one tile.
         scout_macs_per_px: multiply-adds of the scout for one pixel of the glance.
+        place_offset_px: how far right of and below an even grid the expert sees its places.
     """
 
     labels: tuple[str, ...]
@@ -89,6 +90,7 @@ class Rules:
     thresholds: tuple[float, ...]
     expert_macs: int
     scout_macs_per_px: float
+    place_offset_px: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -512,6 +512,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(
     assert load(out).labels == ("mildew", "rust")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
 def test_ctrl_c_saves_says_how_to_go_on_and_resume_finishes(field: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
@@ -540,6 +541,7 @@ def test_ctrl_c_saves_says_how_to_go_on_and_resume_finishes(field: Path, tmp_pat
     assert len((out / "history.csv").read_text().splitlines()) > epochs
 
 
+@pytest.mark.slow
 def test_pretrained_weights_without_a_network(field: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "empty")}
     args = ["train", field, "--out", tmp_path / "run", "--recipe", "mobile", "--workers", "1"]

@@ -8,7 +8,12 @@ import torch
 from safetensors.torch import save_file
 
 from leafscout.errors import InputError
-from leafscout.nn.backbones import Backbone, build_backbone, check_backbone_name
+from leafscout.nn.backbones import (
+    Backbone,
+    build_backbone,
+    check_backbone_name,
+    measure_offset_px,
+)
 
 SMALL = "mobilenetv3_small_050"
 
@@ -158,3 +163,12 @@ def test_a_local_file_is_taken_instead_of_a_download(
     build_backbone("tiny", stride=32, pretrained=True)
     assert asked
     assert not any(asked)
+
+
+def test_the_place_of_a_cell_is_where_it_looks() -> None:
+    # By hand: kernels of 3, stride 2 and a border of 1 look half a pixel up and left, each layer
+    # twice as far: −½·(1 + 2 + 4 + 8 + 16) = −15.5 for a stride of 32.
+    assert measure_offset_px(build_backbone("tiny", stride=32)) == pytest.approx(-15.5, abs=0.01)
+    assert measure_offset_px(build_backbone("tiny", stride=16)) == pytest.approx(-7.5, abs=0.01)
+    mobile = measure_offset_px(build_backbone("mobilenetv2_100", stride=32))
+    assert mobile == pytest.approx(-15.5, abs=0.5)

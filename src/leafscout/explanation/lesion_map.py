@@ -29,7 +29,12 @@ def lesion_cell_px(tile_px: int, places: int) -> int:
 
 
 def build_lesion_map(
-    tiles: Tiles, read: NDArray[np.bool_], place_logits: FloatArray, *, cell_px: int
+    tiles: Tiles,
+    read: NDArray[np.bool_],
+    place_logits: FloatArray,
+    *,
+    cell_px: int,
+    place_offset_px: float = 0.0,
 ) -> FloatArray:
     """Lay the evidence of places inside the tiles read over the whole photo.
 
@@ -43,6 +48,8 @@ def build_lesion_map(
         place_logits: (tiles read, labels, rows, columns) logits of an even grid of places that
             covers the whole tile, in the order of the grid.
         cell_px: side of a cell in pixels of the photo; see ``lesion_cell_px``.
+        place_offset_px: how far right of and below an even grid the network sees its places; the
+            outer ones are widened to the tile's border.
 
     Returns:
         (labels, rows, columns) probabilities 0..1; the last cells are cut by the photo's border.
@@ -64,9 +71,11 @@ def build_lesion_map(
     probs = sigmoid(place_logits)
     for tile_probs, index in zip(probs, indices, strict=True):
         row, column = divmod(int(index), tiles.columns)
-        top, down = _cell_weights(tiles.tops[row], tiles.tile_px, place_rows, height, cell_px)
+        top, down = _cell_weights(
+            tiles.tops[row], tiles.tile_px, place_rows, height, cell_px, place_offset_px
+        )
         left, across = _cell_weights(
-            tiles.lefts[column], tiles.tile_px, place_columns, width, cell_px
+            tiles.lefts[column], tiles.tile_px, place_columns, width, cell_px, place_offset_px
         )
         # (cells down, places) @ (labels, places, places) @ (places, cells across)
         seen = (down @ tile_probs @ across.T).astype(np.float32)
@@ -76,13 +85,14 @@ def build_lesion_map(
 
 
 def _cell_weights(
-    start_px: int, tile_px: int, places: int, photo_px: int, cell_px: int
+    start_px: int, tile_px: int, places: int, photo_px: int, cell_px: int, offset_px: float
 ) -> tuple[int, NDArray[np.float64]]:
     """First cell that a tile touches, and (cells, places) shares; every row sums to 1."""
     end_px = min(start_px + tile_px, photo_px)
     first = start_px // cell_px
     cells = np.arange(first, -(-end_px // cell_px), dtype=np.float64)[:, None] * cell_px
-    edges = start_px + np.linspace(0.0, tile_px, places + 1)
+    edges = start_px + offset_px + np.linspace(0.0, tile_px, places + 1)
+    edges[0], edges[-1] = start_px, start_px + tile_px
     begin, end = np.maximum(cells, start_px), np.minimum(cells + cell_px, end_px)
     shared = np.minimum(end, edges[None, 1:]) - np.maximum(begin, edges[None, :-1])
     shared = np.maximum(shared, 0.0)

@@ -178,7 +178,13 @@ def build_diagnosis(
     cell_px = lesion_cell_px(tiles.tile_px, evidence.place_logits.shape[3])
     if not read.any():
         cell_px = tiles.tile_px // 4
-    lesion_map = build_lesion_map(tiles, read, evidence.place_logits, cell_px=cell_px)
+    lesion_map = build_lesion_map(
+        tiles,
+        read,
+        evidence.place_logits,
+        cell_px=cell_px,
+        place_offset_px=rules.place_offset_px,
+    )
     lesion_boxes = find_lesion_boxes(
         lesion_map, cell_px, photo.size_px_hw, rules.labels, present, min_prob=LESION_PROB
     )

@@ -6,6 +6,7 @@ every other name is timm's.
 
 from __future__ import annotations
 
+import copy
 import difflib
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,42 @@ class Backbone(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.eval()
+
+
+def measure_offset_px(backbone: Backbone) -> float:
+    """How far right of and below the cells of an even grid the centres of what is seen lie.
+
+    A 3×3 convolution of stride 2 with a border of 1 on all sides looks half a pixel left of and
+    above the middle of its two pixels; over the layers this adds up to half a cell. It is measured
+    on a copy whose kernels are all flat: the centre of what reaches the middle cell.
+
+    Args:
+        backbone: of any architecture; not changed.
+
+    Returns:
+        Pixels of the image; 0 where kernels are centred.
+    """
+    probe = copy.deepcopy(backbone.features).cpu().float().eval()
+    with torch.no_grad():
+        for module in probe.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                module.weight.fill_(1.0 / module.weight[0].numel())
+                if module.bias is not None:
+                    module.bias.zero_()
+            elif isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.reset_parameters()
+    cells = 15  # odd: the middle cell is in the middle, so that what sees everything is centred
+    side = cells * backbone.stride
+    # Faint, so that no activation is driven into saturation on the way.
+    image = torch.full((1, 3, side, side), 1e-4, requires_grad=True)
+    out = probe(image)
+    out = out[0] if isinstance(out, list) else out
+    out[0, :, cells // 2, cells // 2].sum().backward()
+    if image.grad is None:
+        return 0.0
+    rows = image.grad[0].sum(dim=(0, 2)).double()
+    centre = float((rows * torch.arange(side)).sum() / rows.sum())
+    return centre - (side - 1) / 2
 
 
 def build_backbone(

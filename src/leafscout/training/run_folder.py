@@ -26,6 +26,7 @@ from leafscout.errors import InputError
 from leafscout.focus.expert import Expert
 from leafscout.glance.scout import Scout
 from leafscout.manifest import MANIFEST_NAME, MANIFEST_VERSION, ChoiceEntry, Manifest, sha256_of
+from leafscout.nn.backbones import measure_offset_px
 from leafscout.photos.labels import LabelTable
 from leafscout.training.checkpoint import save_tensors, write_atomically
 from leafscout.training.fit_rules import FittedRules
@@ -202,6 +203,7 @@ def save_model(
         thresholds_fitted=fitted.thresholds_fitted,
         expert_macs=rules.expert_macs,
         scout_macs_per_px=rules.scout_macs_per_px,
+        place_offset_px=round(measure_offset_px(expert.backbone) * int(expert.shrink), 2),
         data_fingerprint=data_fingerprint,
         files=files,
     )
