@@ -25,7 +25,6 @@ HERE = Path(__file__).parent
 FOLDS = HERE / "coffee_folds.csv"
 RESULT = HERE / "results" / "coffee.json"
 FOLD_COUNT, FOLD_SEED = 5, 20260101
-BASELINE_PX = (512,)
 OVERRIDES = {
     "tile_px": 768,
     "expert_shrink": 2,
@@ -88,7 +87,9 @@ def write_fold_tables(fold: int, work: Path) -> tuple[Path, Path]:
     return out[0], out[1]
 
 
-def run_fold(fold: int, work: Path, seed: int, threads: int | None) -> None:
+def run_fold(
+    fold: int, work: Path, seed: int, threads: int | None, baselines_px: list[int]
+) -> None:
     """Train and evaluate one fold through the public functions."""
     from leafscout.inference.evaluate import evaluate_run
     from leafscout.reports.run_report import write_run_report
@@ -105,13 +106,13 @@ def run_fold(fold: int, work: Path, seed: int, threads: int | None) -> None:
     )  # fmt: skip
     train(train_csv, run, recipe="mobile", overrides=OVERRIDES, options=options)
     trained = time.time()
-    for side_px in BASELINE_PX:
+    for side_px in (None, *baselines_px):
         summary = evaluate_run(
             run, test_csv, baselines=True, masks=data / "masks", baseline_px=side_px,
             weights=weights, photos_root=data / "images",
         )  # fmt: skip
-        (run / f"evaluation_{side_px}.json").write_text(json.dumps(summary.to_dict()))
-        (run / "evaluation" / "per_photo.csv").replace(run / f"per_photo_{side_px}.csv")
+        (run / f"evaluation_{side_px or 0}.json").write_text(json.dumps(summary.to_dict()))
+        (run / "evaluation" / "per_photo.csv").replace(run / f"per_photo_{side_px or 0}.csv")
     write_run_report(run)
     minutes = (trained - started) / 60
     log = work / "test_runs.csv"
@@ -128,15 +129,16 @@ def report(work: Path, seed: int) -> None:
     folds = []
     for fold in range(FOLD_COUNT):
         run = work / f"fold{fold}_seed{seed}"
-        if not (run / f"per_photo_{BASELINE_PX[-1]}.csv").exists():
+        if not (run / "per_photo_0.csv").exists():
             continue
         folds.append(fold)
-        for side_px in BASELINE_PX:
-            with (run / f"per_photo_{side_px}.csv").open(newline="") as file:
+        for path in sorted(run.glob("per_photo_*.csv")):
+            with path.open(newline="") as file:
+                side_px = int(path.stem.removeprefix("per_photo_"))
                 tables.setdefault(side_px, []).extend(csv.DictReader(file))
     if not folds:
         raise SystemExit("No fold was run yet.")
-    rows = tables[BASELINE_PX[-1]]
+    rows = tables[0]
     labels = [key.removeprefix("truth_") for key in rows[0] if key.startswith("truth_")]
 
     def columns(source: list[dict[str, str]], prefix: str) -> np.ndarray:
@@ -151,7 +153,9 @@ def report(work: Path, seed: int) -> None:
     names = ["fusion_off", "glance_only", "all_tiles", "all_tiles_fused"]
     sources = {name: (rows, name) for name in names}
     sources |= {
-        f"resized_photo_{px}px": (tables[px], f"resized_photo_{px}px") for px in BASELINE_PX
+        f"resized_photo_{px}px": (tables[px], f"resized_photo_{px}px")
+        for px in sorted(tables)
+        if px and len(tables[px]) == len(rows)
     }
     probs, found = answers(rows, "")
     ranking = summarise(
@@ -174,7 +178,7 @@ def report(work: Path, seed: int) -> None:
     details = []
     for fold in folds:
         run = work / f"fold{fold}_seed{seed}"
-        one = json.loads((run / f"evaluation_{BASELINE_PX[-1]}.json").read_text())
+        one = json.loads((run / "evaluation_0.json").read_text())
         plan = json.loads((run / "plan.json").read_text())
         with (run / "history.csv").open(newline="") as file:
             stages = {row["stage"]: float(row["seconds"]) for row in csv.DictReader(file)}
@@ -232,13 +236,16 @@ def main() -> None:
     parser.add_argument("step", choices=["folds", "run", "report"])
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--baseline-px", type=int, nargs="*", default=[], help="also networks on resized photos"
+    )
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--work", type=Path, default=Path("runs/coffee"))
     given = parser.parse_args()
     if given.step == "folds":
         write_folds()
     elif given.step == "run":
-        run_fold(given.fold, given.work, given.seed, given.threads)
+        run_fold(given.fold, given.work, given.seed, given.threads, given.baseline_px)
     else:
         report(given.work, given.seed)
 

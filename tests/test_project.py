@@ -171,3 +171,14 @@ def test_ci_is_executable() -> None:
     script = ROOT / ".ci" / "run"
     assert script.stat().st_mode & 0o100
     subprocess.run(["bash", "-n", script], check=True)
+
+
+def test_tables_of_figures_match_the_results() -> None:
+    done = subprocess.run(
+        [sys.executable, "docs/write_tables.py", "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

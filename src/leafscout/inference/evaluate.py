@@ -66,7 +66,7 @@ def evaluate_run(
     masks: Path | None = None,
     force: bool = False,
     seed: int = 0,
-    baseline_px: int = 512,
+    baseline_px: int | None = 512,
     weights: Path | None = None,
     photos_root: Path | None = None,
     progress: TrainingProgress | None = None,
@@ -79,13 +79,13 @@ def evaluate_run(
         run: the run folder.
         data: photos with labels. Photos of the run's own test split may be among photos that it
             was trained on: then only the test split is evaluated.
-        baselines: also train one network on the resized photo, within the time the run took, and
-            let the expert read every tile.
+        baselines: also let the expert read every tile, and train one network on the resized
+            photo within the time the run took.
         boxes: CSV of lesion boxes, for scoring localisation.
         masks: folder of lesion masks, for scoring localisation.
         force: evaluate photos that the run was trained on; the result is marked.
         seed: of bootstrap and baseline.
-        baseline_px: long side of the resized photo.
+        baseline_px: long side of the resized photo; None leaves that network out.
         weights: local file of pretrained weights for the baseline, as given in training.
         photos_root: folder that the label file's photo names start from.
         progress: where to show it.
@@ -106,7 +106,7 @@ def evaluate_run(
     with progress or TrainingProgress() as shown:
         answers = _ask(model, table, shown, read_all=baselines)
         others = _variants(run, answers) if baselines else {}
-        if baselines:
+        if baselines and baseline_px is not None:
             from leafscout.inference.baseline import answer_with_resized_photo
 
             name = f"resized_photo_{baseline_px}px"
