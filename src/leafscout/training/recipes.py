@@ -90,7 +90,7 @@ class Recipe:
 def tiny() -> Recipe:
     """Learns from scratch on a CPU in minutes; for demos, tests and small photos."""
     stage = StageSettings(
-        epochs=14, photos_per_step=1, learning_rate=1e-3, backbone_rate=1.0, patience=14
+        epochs=24, photos_per_step=1, learning_rate=1e-3, backbone_rate=1.0, patience=12
     )
     return Recipe(
         name="tiny",
