@@ -23,12 +23,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
+import torch
 from painted_field import QUICK, paint_field, paint_photo, run, said, snapshot
+from torch import Tensor
 
 from leafscout.errors import PhotoError
 from leafscout.inference.load import load
 from leafscout.photos.decode import decode_photo
 from leafscout.training.checkpoint import load_tensors
+from leafscout.training.expert_stage import ExpertStage
+from leafscout.types import Photo
 
 MISTAKE, PROBLEMS, STOPPED = 2, 1, 130
 
@@ -510,6 +514,45 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(
     resumed = run(*args, "--resume")
     assert resumed.exit_code == 0, said(resumed)
     assert load(out).labels == ("mildew", "rust")
+
+
+def lose_the_number(loss: Tensor) -> Tensor:
+    return loss * float("nan")
+
+
+def want_too_much_memory(loss: Tensor) -> Tensor:
+    return loss + torch.zeros(2**52)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lose_the_number, r"The loss of the expert became nan in epoch 2\. .* Begin a new run"),
+        (want_too_much_memory, r"There is not enough memory\. Use .* a smaller recipe, or close"),
+    ],
+    ids=["a loss that is no number", "too little memory"],
+)
+def test_what_goes_wrong_in_the_second_epoch_leaves_the_first(
+    spoil: Callable[[Tensor], Tensor],
+    sentence: str,
+    field: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = ExpertStage.loss
+
+    def loss(self: ExpertStage, index: int, photo: Photo, epoch: int) -> Tensor:
+        value: Tensor = whole(self, index, photo, epoch)
+        return spoil(value) if epoch == 1 else value
+
+    monkeypatch.setattr(ExpertStage, "loss", loss)
+    out = tmp_path / "run"
+    result = run("train", field, "--out", out, *QUICK, "--epochs", "2")
+    assert result.exit_code == MISTAKE, said(result)
+    assert_words(said(result), sentence)
+    kept = load_tensors(out / "checkpoints" / "expert" / "last.safetensors")
+    assert kept[1]["progress"]["epoch"] == 1
+    assert all(torch.isfinite(tensor).all() for tensor in kept[0].values())
 
 
 @pytest.mark.slow

@@ -111,18 +111,18 @@ def test_boxes_and_masks_of_rice_lie_in_their_photos(real_data: Path) -> None:
 
 @pytest.fixture(scope="module")
 def coffee_model(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Model:
-    """An epoch of the ``mobile`` recipe on sixteen photos of coffee, by the command line."""
+    """An epoch of the ``mobile`` recipe on fifteen photos of coffee, by the command line."""
     folder = tmp_path_factory.mktemp("coffee")
     table = read_labels(real_data / "coffee")
     rows = ["image,labels"]
-    wanted = Counter(dict.fromkeys(("cercospora", "miner", "phoma", "rust", "healthy"), 4))
+    wanted = Counter(dict.fromkeys(("cercospora", "miner", "phoma", "rust", "healthy"), 3))
     for name, row in zip(table.names, table.truth, strict=True):
         diseases = [label for label, shows in zip(table.labels, row, strict=True) if shows]
         kind = (diseases or ["healthy"])[0]
         if len(diseases) < 2 and wanted[kind]:
             wanted[kind] -= 1
             rows.append(f"{name},{' '.join(diseases) or 'healthy'}")
-    (folder / "labels.csv").write_text("\n".join(rows[: 1 + 20]) + "\n")
+    (folder / "labels.csv").write_text("\n".join(rows) + "\n")
     args = [
         "train", folder / "labels.csv", "--photos", real_data / "coffee" / "images",
         "--out", folder / "run", "--recipe", "mobile", "--epochs", "1", "--glance-px", "384",
@@ -175,7 +175,7 @@ def test_a_model_of_coffee_is_scored_with_masks(coffee_model: Model, real_data: 
         if f"{name}," not in used
     ]
     labels = coffee_model.run.parent / "new.csv"
-    labels.write_text("\n".join(["image,labels", *rows[-8:]]) + "\n")
+    labels.write_text("\n".join(["image,labels", *rows[:: len(rows) // 8][:8]]) + "\n")
     result = run(
         "evaluate", coffee_model.run, labels, "--photos", real_data / "coffee" / "images",
         "--masks", real_data / "coffee" / "masks",
