@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
@@ -29,6 +29,69 @@ class ChoiceEntry(BaseModel):
     suspicion_tiles: int
 
 
+class PromiseEntry(BaseModel):
+    """What was promised about diagnoses lost through dropping tiles.
+
+    Attributes:
+        loss_frac: the largest share of diseased photos that may lose their diagnosis, 0..1.
+        confidence: how sure that is, 0..1.
+        per_label: whether it holds for each label by itself.
+        words: the promise in sentences.
+        choice: which tiles are read when it holds.
+        choice_before: which were read before; another promise starts from these again.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    loss_frac: float
+    confidence: float
+    per_label: bool
+    words: str
+    choice: ChoiceEntry
+    choice_before: ChoiceEntry
+
+
+class ParityEntry(BaseModel):
+    """How an exported model compared with the PyTorch model on real photos.
+
+    Attributes:
+        photos: photos that both diagnosed.
+        max_prob_change: largest change of a label's probability where both read the same tiles.
+        max_scout_change: largest change of a probability that decides which tiles are read.
+        decisions_changed: photos on which another set of labels was found.
+        choices_changed: photos of which other tiles were read.
+        borderline: photos so near a threshold that rounding alone may decide them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    photos: int
+    max_prob_change: float
+    max_scout_change: float
+    decisions_changed: int
+    choices_changed: int
+    borderline: tuple[str, ...]
+
+
+class ExportEntry(BaseModel):
+    """What an exported model is made of and made from.
+
+    Attributes:
+        runtime: what runs its graphs.
+        precision: of its numbers.
+        source_files: SHA-256 of the weights files that it was made from.
+        calibration_photos: photos that the ranges of int8 were measured on; 0 for fp32.
+        calibration_tiles: tiles of those photos.
+        parity: how it compared with what it was made from.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    runtime: Literal["onnxruntime", "openvino"]
+    precision: Literal["fp32", "int8"]
+    source_files: dict[str, str]
+    calibration_photos: int
+    calibration_tiles: int
+    parity: ParityEntry
+
+
 class Manifest(BaseModel):
     """What ``model/manifest.json`` holds.
 
@@ -45,13 +108,17 @@ class Manifest(BaseModel):
         glance_weight: weight of the glance in the fused evidence.
         calibration_scale: one a label.
         calibration_shift: one a label.
+        exclusive: whether photos show one disease or none: probabilities are a softmax.
         thresholds: one a label.
         thresholds_fitted: one a label; False where validation held no photo with the label.
         expert_macs: multiply-adds of the expert for one tile.
         scout_macs_per_px: multiply-adds of the scout for one pixel of the glance.
+        place_stride: pixels that the expert's backbone sees per place, 16 or 32.
         place_offset_px: how far right of and below an even grid the expert sees its places.
         data_fingerprint: of the training data.
         files: SHA-256 of the weights files beside the manifest.
+        promise: about diagnoses lost through dropping tiles, where one was made.
+        export: of an exported model; None for the PyTorch model of a run.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -67,13 +134,17 @@ class Manifest(BaseModel):
     glance_weight: float
     calibration_scale: tuple[float, ...]
     calibration_shift: tuple[float, ...]
+    exclusive: bool = False
     thresholds: tuple[float, ...]
     thresholds_fitted: tuple[bool, ...]
     expert_macs: int
     scout_macs_per_px: float
+    place_stride: int
     place_offset_px: float
     data_fingerprint: str
     files: dict[str, str]
+    promise: PromiseEntry | None = None
+    export: ExportEntry | None = None
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
@@ -82,6 +153,8 @@ class Manifest(BaseModel):
                 raise ValueError(f"expected one value a label in {name}")
         if self.pooling not in POOLINGS:
             raise ValueError(f"there is no pooling called {self.pooling!r}")
+        if self.promise is not None and self.promise.choice != self.choice:
+            raise ValueError("the promise was made for another choice of tiles")
         return self
 
     def rules(self) -> Rules:
@@ -93,7 +166,9 @@ class Manifest(BaseModel):
             pooling=self.pooling,
             choice=ChoiceRule(**self.choice.model_dump()),
             glance_weight=self.glance_weight,
-            calibration=Calibration(self.calibration_scale, self.calibration_shift),
+            calibration=Calibration(
+                self.calibration_scale, self.calibration_shift, self.exclusive
+            ),
             thresholds=self.thresholds,
             expert_macs=self.expert_macs,
             scout_macs_per_px=self.scout_macs_per_px,
@@ -134,9 +209,10 @@ def read_manifest(model_folder: Path) -> Manifest:
             raise InputError(f"{path} names a file outside its folder: {name!r}.")
         file = model_folder / name
         if not file.is_file() or sha256_of(file) != expected:
+            remedy = "train again" if manifest.export is None else "export the model again"
             raise InputError(
                 f"{file} is missing or was changed since the model was saved. "
-                "Restore it from a copy, or train again."
+                f"Restore it from a copy, or {remedy}."
             )
     return manifest
 

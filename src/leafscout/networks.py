@@ -75,10 +75,20 @@ def build_expert(
     weights: Path | None = None,
     sharpness: float = 2.0,
     shrink: int = 1,
+    place_stride: int = EXPERT_STRIDE,
 ) -> Expert:
-    """A fresh expert on a backbone of the given name; see ``leafscout.focus.expert.Expert``."""
+    """A fresh expert on a backbone of the given name; see ``leafscout.focus.expert.Expert``.
+
+    Args:
+        place_stride: pixels that the backbone sees per place; below ``EXPERT_STRIDE``, a finer
+            feature map is read beside the last one.
+    """
     features = build_backbone(
-        backbone, stride=EXPERT_STRIDE, pretrained=pretrained, weights=weights
+        backbone,
+        stride=EXPERT_STRIDE,
+        fine_stride=place_stride if place_stride < EXPERT_STRIDE else None,
+        pretrained=pretrained,
+        weights=weights,
     )
     return _channels_last(Expert(features, labels, sharpness, shrink))
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from leafscout.diagnosis.decide import UNSURE_MARGIN, healthy_probability, reason_to_doubt
+from leafscout.diagnosis.decide import UNSURE_ODDS, healthy_probability, reason_to_doubt
 
 LABELS = ("rust", "scab")
 
@@ -23,5 +23,13 @@ def test_the_closest_call_is_named() -> None:
 
 
 def test_clear_calls_give_no_doubt() -> None:
-    far = np.array([0.5 + UNSURE_MARGIN + 0.01, 0.05], np.float32)
-    assert reason_to_doubt(LABELS, far, np.array([0.5, 0.5], np.float32)) is None
+    near, far = (odds / (1 + odds) for odds in (0.99 * UNSURE_ODDS, 1.01 * UNSURE_ODDS))
+    even = np.array([0.5, 0.5], np.float32)
+    assert reason_to_doubt(LABELS, np.array([near, 0.05], np.float32), even) is not None
+    assert reason_to_doubt(LABELS, np.array([far, 0.05], np.float32), even) is None
+    assert reason_to_doubt(LABELS, np.array([1 - far, 0.95], np.float32), even) is None
+
+
+def test_a_small_probability_is_clear_of_a_low_threshold() -> None:
+    low = np.array([0.1, 0.1], np.float32)
+    assert reason_to_doubt(LABELS, np.array([0.02, 0.04], np.float32), low) is None

@@ -8,6 +8,7 @@ from sklearn.metrics import f1_score, fbeta_score
 
 from leafscout.errors import InputError
 from leafscout.evaluation.thresholds import (
+    bagged_f1_thresholds,
     best_f1_thresholds,
     best_f_beta_thresholds,
     thresholds_for_recall,
@@ -92,3 +93,33 @@ def test_impossible_recall_is_refused(target):
 def test_negative_beta_is_refused():
     with pytest.raises(InputError, match="beta above 0"):
         best_f_beta_thresholds(*answers(0), -1)
+
+
+def test_bagged_thresholds_vary_less_from_sample_to_sample() -> None:
+    rng = np.random.default_rng(0)
+    plain, bagged = [], []
+    for _ in range(12):
+        truth = rng.random((60, 1)) < 0.3
+        probs = 1 / (1 + np.exp(-(rng.normal(size=truth.shape) + np.where(truth, 1.2, -1.2))))
+        plain.append(best_f1_thresholds(truth, probs).thresholds[0])
+        bagged.append(bagged_f1_thresholds(truth, probs, resamples=40).thresholds[0])
+    assert np.std(bagged) < 0.8 * np.std(plain)
+
+
+def test_bagged_thresholds_are_the_mean_over_resamples() -> None:
+    truth = np.array([[True], [True], [False], [False], [False]])
+    probs = np.array([[0.9], [0.6], [0.5], [0.2], [0.1]])
+    rng = np.random.default_rng(3)
+    found = []
+    for _ in range(7):
+        drawn = rng.integers(0, 5, 5)
+        if truth[drawn].any():
+            found.append(best_f1_thresholds(truth[drawn], probs[drawn]).thresholds[0])
+    fit = bagged_f1_thresholds(truth, probs, resamples=7, seed=3)
+    assert fit.thresholds[0] == pytest.approx(np.mean(found), abs=1e-6)
+
+
+def test_a_label_without_photos_keeps_its_default_when_bagged() -> None:
+    fit = bagged_f1_thresholds(np.zeros((4, 1), bool), np.full((4, 1), 0.3), resamples=3)
+    assert fit.thresholds[0] == 0.5
+    assert not fit.fitted[0]

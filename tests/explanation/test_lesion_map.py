@@ -174,3 +174,11 @@ def test_the_peak_is_the_centre_of_the_cut_cell():
     label_map = np.zeros((3, 4), dtype=np.float32)
     label_map[2, 3] = 0.8
     assert peak_px_xy(label_map, 16, (44, 54)) == (51.0, 38.0)
+
+
+def test_the_peak_of_a_place_is_its_middle() -> None:
+    label_map = np.full((6, 8), 0.1, np.float32)
+    label_map[2:4, 4:6] = 0.9
+    assert peak_px_xy(label_map, 10, (60, 80)) == (50.0, 30.0)
+    label_map[0, 0] = 0.9  # as strong, elsewhere: the first of the two, not the place between
+    assert peak_px_xy(label_map, 10, (60, 80)) == (5.0, 5.0)

@@ -30,7 +30,9 @@ def test_a_tile_is_the_soft_maximum_of_its_places(expert: Expert) -> None:
         expert.head.weight.mul_(100)  # spreads the places apart
         out = expert(draw_tiles(4))
     places = out.place_logits.flatten(2).double()
-    expected = torch.log(torch.exp(expert.sharpness * places).mean(dim=2)) / expert.sharpness
+    top = places.amax(dim=2, keepdim=True)
+    soft = torch.log(torch.exp(expert.sharpness * (places - top)).mean(dim=2)) / expert.sharpness
+    expected = soft + top[..., 0]
     torch.testing.assert_close(out.tile_logits.double(), expected, rtol=1e-5, atol=1e-5)
     assert (out.tile_logits <= places.amax(dim=2) + 1e-5).all()
     assert (out.tile_logits >= places.mean(dim=2) - 1e-5).all()
@@ -68,3 +70,29 @@ def test_half_precision_gives_full_precision_evidence(expert: Expert) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         out = expert(draw_tiles(2))
     assert {part.dtype for part in out} == {torch.float32}
+
+
+def test_finer_places_add_what_a_finer_map_sees() -> None:
+    torch.manual_seed(0)
+    expert = build_expert("tiny", 3, place_stride=16).eval()
+    tiles = draw_tiles(2)
+    with torch.no_grad():
+        out = expert(tiles)
+        coarse, fine = expert.backbone.forward_fine(tiles)
+        torch.testing.assert_close(coarse, expert.backbone(tiles), rtol=1e-4, atol=1e-4)
+        above = torch.nn.functional.interpolate(
+            expert.head(coarse).double(), scale_factor=2, mode="bilinear"
+        )
+        assert expert.fine_head is not None
+        expected = above + expert.fine_head(fine).double()
+    assert out.place_logits.shape == (2, 3, 6, 6)
+    torch.testing.assert_close(out.place_logits.double(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_both_heads_learn() -> None:
+    expert = build_expert("tiny", 2, place_stride=16)
+    expert(draw_tiles(2)).tile_logits.sum().backward()
+    assert all(part.grad is not None for part in expert.new_layers()[:3])
+    assert expert.fine_head is not None
+    assert expert.fine_head.weight.grad is not None
+    assert expert.fine_head.weight.grad.abs().sum() > 0

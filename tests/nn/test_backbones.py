@@ -12,7 +12,6 @@ from leafscout.nn.backbones import (
     Backbone,
     build_backbone,
     check_backbone_name,
-    measure_offset_px,
 )
 
 SMALL = "mobilenetv3_small_050"
@@ -165,10 +164,19 @@ def test_a_local_file_is_taken_instead_of_a_download(
     assert not any(asked)
 
 
-def test_the_place_of_a_cell_is_where_it_looks() -> None:
-    # By hand: kernels of 3, stride 2 and a border of 1 look half a pixel up and left, each layer
-    # twice as far: −½·(1 + 2 + 4 + 8 + 16) = −15.5 for a stride of 32.
-    assert measure_offset_px(build_backbone("tiny", stride=32)) == pytest.approx(-15.5, abs=0.01)
-    assert measure_offset_px(build_backbone("tiny", stride=16)) == pytest.approx(-7.5, abs=0.01)
-    mobile = measure_offset_px(build_backbone("mobilenetv2_100", stride=32))
-    assert mobile == pytest.approx(-15.5, abs=0.5)
+@pytest.mark.parametrize("name", ["tiny", "mobilenetv2_100", SMALL, "resnet18"])
+def test_a_finer_map_comes_from_the_same_pass(name: str) -> None:
+    backbone = build_backbone(name, stride=32, fine_stride=16).eval()
+    pixels = 255 * torch.rand(1, 3, 96, 128)
+    with torch.no_grad():
+        last, fine = backbone.forward_fine(pixels)
+        torch.testing.assert_close(last, backbone(pixels), rtol=1e-3, atol=1e-3)
+    assert backbone.fine is not None
+    assert fine.shape == (1, backbone.fine.channels, 6, 8)
+
+
+def test_a_backbone_without_a_finer_map_says_so() -> None:
+    with pytest.raises(InputError, match=r"cannot give a feature map of stride 64 beside"):
+        build_backbone(SMALL, stride=32, fine_stride=64)
+    with pytest.raises(ValueError, match="without a finer feature map"):
+        build_backbone("tiny", stride=32).forward_fine(torch.zeros(1, 3, 64, 64))

@@ -47,6 +47,41 @@ def best_f1_thresholds(truth: NDArray[Any], probs: NDArray[Any]) -> ThresholdFit
     return best_f_beta_thresholds(truth, probs, 1.0)
 
 
+def bagged_f1_thresholds(
+    truth: NDArray[Any], probs: NDArray[Any], *, resamples: int = 100, seed: int = 0
+) -> ThresholdFit:
+    """The mean of the thresholds of the best F1 over resampled photos (bagging, Breiman 1996).
+
+    On the few photos of a validation split, the best F1 lies at a threshold that one photo more
+    or less would move far; the mean over resamples lies nearer to the best one for new photos.
+
+    Args:
+        truth: (photos, labels) which labels each photo truly has.
+        probs: (photos, labels) probabilities, 0..1.
+        resamples: how many times as many photos are drawn with replacement; those without a
+            photo of the label say nothing about it.
+        seed: of the drawing.
+
+    Raises:
+        InputError: when shapes do not fit, a probability is not in 0..1 or nothing is resampled.
+    """
+    if resamples < 1:
+        raise InputError(f"Expected at least 1 resample, but got {resamples}.")
+    whole = best_f1_thresholds(truth, probs)
+    truth, probs = check_truth_and_probs(truth, probs)
+    rng = np.random.default_rng(seed)
+    total = np.zeros(truth.shape[1])
+    counted = np.zeros(truth.shape[1])
+    for _ in range(resamples):
+        drawn = rng.integers(0, len(truth), len(truth))
+        fit = best_f1_thresholds(truth[drawn], probs[drawn])
+        total += np.where(fit.fitted, fit.thresholds, 0.0)
+        counted += fit.fitted
+    mean = total / np.maximum(counted, 1.0)
+    mean = mean.astype(np.float32).astype(np.float64)
+    return ThresholdFit(np.where(counted > 0, mean, whole.thresholds), whole.fitted)
+
+
 def best_f_beta_thresholds(truth: NDArray[Any], probs: NDArray[Any], beta: float) -> ThresholdFit:
     """The threshold of the best F-beta for each label.
 

@@ -102,7 +102,9 @@ def _cell_weights(
 def peak_px_xy(
     label_map: FloatArray, cell_px: int, photo_size_px_hw: tuple[int, int]
 ) -> tuple[float, float] | None:
-    """The centre of the strongest cell, in pixels of the photo; None where the map is empty.
+    """The middle of the strongest cells, in pixels of the photo; None where the map is empty.
+
+    A place covers several cells of equal strength; its middle is meant, not its first cell.
 
     Args:
         label_map: (rows, columns) one label's lesion map, 0..1.
@@ -111,9 +113,10 @@ def peak_px_xy(
     """
     if not label_map.size or label_map.max() <= 0:
         return None
-    row, column = divmod(int(label_map.argmax()), label_map.shape[1])
-    left, top, right, bottom = _cells_to_px((column, row, column + 1, row + 1), cell_px,
-                                            photo_size_px_hw)  # fmt: skip
+    components, _ = label_components(label_map >= label_map.max())
+    rows, columns = np.nonzero(components == 1)
+    box = int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
+    left, top, right, bottom = _cells_to_px(box, cell_px, photo_size_px_hw)
     return (left + right) / 2, (top + bottom) / 2
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -12,6 +13,24 @@ from torch.nn import functional
 from leafscout.nn.backbones import Backbone
 
 EXPERT_STRIDE = 32
+OPEN_GATE = 20.0
+"""The sigmoid of this is 1 in single precision."""
+
+
+class TileFeatures(NamedTuple):
+    """What the backbone sees in a batch of tiles.
+
+    Attributes:
+        coarse: (tiles, channels, rows, columns) the last feature map.
+        fine: (tiles, fewer channels, more rows, more columns) an earlier one, or None.
+    """
+
+    coarse: Tensor
+    fine: Tensor | None = None
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> TileFeatures:
+        """The same change made to both."""
+        return TileFeatures(change(self.coarse), None if self.fine is None else change(self.fine))
 
 
 class ExpertOutput(NamedTuple):
@@ -32,12 +51,16 @@ class Expert(nn.Module):
     """Evidence of places inside a tile, and of the tile as their soft maximum.
 
     The place evidence is a class activation map (Zhou et al. 2016): a linear classifier applied
-    to every cell of the last feature map. A tile's evidence is the length-normalised log-sum-exp
-    of its places (Pinheiro & Collobert 2015, eq. 6), so that a lesion smaller than the tile
-    decides, and that which decides is what the lesion map shows.
+    to every cell of the last feature map. Where the backbone also gives a finer map, a second
+    linear classifier on its cells is added to the first one's, laid bilinearly over them (Long et
+    al. 2015, "skip" fusion): the last map knows best what a lesion is, the finer one where.
+
+    A tile's evidence is the length-normalised log-sum-exp of its places (Pinheiro & Collobert
+    2015, eq. 6), so that a lesion smaller than the tile decides, and that which decides is what
+    the lesion map shows.
 
     Args:
-        backbone: feature maps of stride 16 or 32.
+        backbone: feature maps of stride 32, with or without a finer one.
         labels: number of diseases.
         sharpness: of the log-sum-exp over places; 0 is the mean, infinite the maximum.
         shrink: blocks of so many pixels squared are averaged before the backbone sees them; for
@@ -69,29 +92,45 @@ class Expert(nn.Module):
         self.attention = GatedAttention(backbone.channels, attention_dim, labels)
         nn.init.normal_(self.head.weight, std=1.0 / math.sqrt(backbone.channels))
         nn.init.constant_(self.head.bias, -2.0)  # type: ignore[arg-type]
+        self.fine_head: nn.Conv2d | None = None
+        if backbone.fine is not None:
+            width = backbone.fine.channels
+            self.fine_head = nn.Conv2d(width, labels, 1, bias=False)
+            nn.init.normal_(self.fine_head.weight, std=0.3 / math.sqrt(width))
 
     def forward(self, tiles: Tensor) -> ExpertOutput:
         """(tiles, 3, tile_px, tile_px) pixels 0..255 → evidence."""
         return self.read_features(self.see(tiles))
 
-    def see(self, tiles: Tensor) -> Tensor:
-        """(tiles, 3, tile_px, tile_px) pixels 0..255 → (tiles, channels, rows, columns)."""
+    def see(self, tiles: Tensor) -> TileFeatures:
+        """(tiles, 3, tile_px, tile_px) pixels 0..255 → features of the backbone."""
         shrink = int(self.shrink)
         if shrink > 1:
             tiles = functional.avg_pool2d(tiles.float(), shrink)
-        features: Tensor = self.backbone(tiles)
-        return features
+        if self.fine_head is None:
+            return TileFeatures(self.backbone(tiles))
+        return TileFeatures(*self.backbone.forward_fine(tiles))
 
-    def read_features(self, features: Tensor) -> ExpertOutput:
-        """(tiles, channels, rows, columns) features of the backbone → evidence."""
-        features = self.dropout(features)
-        place_logits = self.head(features).float()
+    def read_features(self, features: TileFeatures) -> ExpertOutput:
+        """Features of the backbone → evidence."""
+        coarse = self.dropout(features.coarse)
+        place_logits = self.head(coarse).float()
+        if self.fine_head is not None and features.fine is not None:
+            fine_logits = self.fine_head(self.dropout(features.fine)).float()
+            place_logits = fine_logits + functional.interpolate(
+                place_logits, size=fine_logits.shape[2:], mode="bilinear", align_corners=False
+            )
         places = place_logits.flatten(2)  # (tiles, labels, rows·columns)
         tile_logits = (
             torch.logsumexp(self.sharpness * places, dim=2) - math.log(places.shape[2])
         ) / self.sharpness
-        attention_logits = self.attention(features.float().mean(dim=(2, 3))).float()
+        attention_logits = self.attention(coarse.float().mean(dim=(2, 3))).float()
         return ExpertOutput(tile_logits, attention_logits, place_logits)
+
+    def new_layers(self) -> list[nn.Parameter]:
+        """What no pretrained weights can fill."""
+        fine = [] if self.fine_head is None else [*self.fine_head.parameters()]
+        return [*self.head.parameters(), *fine, *self.attention.parameters()]
 
 
 class GatedAttention(nn.Module):
@@ -108,6 +147,12 @@ class GatedAttention(nn.Module):
         self.value = nn.Linear(features, hidden)
         self.gate = nn.Linear(features, hidden)
         self.score = nn.Linear(hidden, labels)
+
+    def open_gate(self) -> None:
+        """Hold the gate open for good: what is left is plain attention ``w·tanh(V h)`` (eq. 8)."""
+        nn.init.zeros_(self.gate.weight)
+        nn.init.constant_(self.gate.bias, OPEN_GATE)
+        self.gate.requires_grad_(requires_grad=False)
 
     def forward(self, tile_features: Tensor) -> Tensor:
         """(tiles, features) → (tiles, labels) scores before the softmax over a bag."""

@@ -12,7 +12,7 @@ import torch
 from leafscout.diagnosis.calibrate import fit_calibration
 from leafscout.errors import InputError
 from leafscout.evaluation.summary import BaselineAnswers
-from leafscout.evaluation.thresholds import best_f1_thresholds
+from leafscout.evaluation.thresholds import bagged_f1_thresholds
 from leafscout.focus.expert import EXPERT_STRIDE
 from leafscout.networks import bfloat16_helps, choose_device
 from leafscout.nn.backbones import build_backbone
@@ -85,7 +85,7 @@ def answer_with_resized_photo(
     write_rows(folder / "history.csv", rows)
     validation_logits = stage.predict(validation.paths)
     calibration = fit_calibration(validation_logits, validation.truth)
-    thresholds = best_f1_thresholds(
+    thresholds = bagged_f1_thresholds(
         validation.truth, calibration.apply(validation_logits)
     ).thresholds
     probs = calibration.apply(stage.predict(table.paths))

@@ -12,20 +12,24 @@ from leafscout.networks import TorchNetworks, build_expert, build_scout, choose_
 from leafscout.training.checkpoint import load_tensors
 
 
-def load_networks(model_folder: Path, manifest: Manifest) -> TorchNetworks:
+def load_networks(
+    model_folder: Path, manifest: Manifest, threads: int | None = None
+) -> TorchNetworks:
     """Build scout and expert and fill them with the weights of a model folder.
 
     Args:
         model_folder: holds ``expert.safetensors`` and ``scout.safetensors``.
         manifest: of that folder, already checked.
+        threads: CPU threads of PyTorch; None takes every core that this process may use.
 
     Raises:
         InputError: when the weights do not fit the manifest.
     """
-    set_threads(None)
+    set_threads(threads)
     device = choose_device()
     labels = len(manifest.labels)
-    expert, scout = build_expert(manifest.expert, labels), build_scout(manifest.scout, labels)
+    expert = build_expert(manifest.expert, labels, place_stride=manifest.place_stride)
+    scout = build_scout(manifest.scout, labels)
     for name, network in (("expert", expert), ("scout", scout)):
         _fill(network, model_folder / f"{name}.safetensors")
     return TorchNetworks(scout.to(device).eval(), expert.to(device).eval(), device)

@@ -1,13 +1,13 @@
 """Backbones by name: the only file that imports timm.
 
-A backbone turns normalised images into one feature map of a wanted stride. ``tiny`` is our own;
-every other name is timm's.
+A backbone turns normalised images into one feature map of a wanted stride, or into that one and a
+finer one from the same pass. ``tiny`` is our own; every other name is timm's.
 """
 
 from __future__ import annotations
 
-import copy
 import difflib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +20,48 @@ from leafscout.nn.tiny import TinyBackbone
 OWN_BACKBONES = {"tiny": TinyBackbone}
 
 
+@dataclass(frozen=True)
+class FineMap:
+    """A feature map on the way to the last one.
+
+    Attributes:
+        index: which of the network's stages it comes from.
+        channels: its channels.
+        stride: image pixels per cell, smaller than the last map's.
+    """
+
+    index: int
+    channels: int
+    stride: int
+
+
 class Backbone(nn.Module):
-    """One feature map of an image network, normalisation included.
+    """Feature maps of an image network, normalisation included.
 
     Attributes:
         name: ``tiny`` or timm's name.
         channels: channels of the feature map.
         stride: image pixels per feature-map cell.
+        fine: the finer feature map that ``forward_fine`` gives beside it, or None.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str, features: nn.Module, channels: int, stride: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        features: nn.Module,
+        channels: int,
+        stride: int,
+        fine: FineMap | None = None,
+    ) -> None:
         super().__init__()
         self.name = name
         self.features = features
         self.channels = channels
         self.stride = stride
+        self.fine = fine
         # ImageNet statistics: what nearly all pretrained weights expect.
         mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
         self.register_buffer("mean", 255.0 * torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
@@ -49,6 +73,27 @@ class Backbone(nn.Module):
         features: Tensor = out[0] if isinstance(out, list) else out
         return features
 
+    def forward_fine(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Like ``forward``, with the finer feature map beside it.
+
+        Args:
+            pixels: (batch, 3, height, width) 0..255.
+
+        Returns:
+            (batch, channels, rows, columns), and (batch, fine.channels, more rows, more columns).
+
+        Raises:
+            ValueError: when the backbone was built without a finer map.
+        """
+        if self.fine is None:
+            raise ValueError(f"The backbone {self.name!r} was built without a finer feature map.")
+        network: Any = self.features
+        features, (fine,) = network.forward_intermediates(
+            (pixels.float() - self.mean) / self.std, indices=[self.fine.index]
+        )
+        # Without pooling and classifier, what is left of the head is its wide convolution.
+        return network.forward_head(features), fine
+
     def freeze_statistics(self) -> None:
         """Keep the running statistics of batch normalisation as they are.
 
@@ -59,66 +104,40 @@ class Backbone(nn.Module):
                 module.eval()
 
 
-def measure_offset_px(backbone: Backbone) -> float:
-    """How far right of and below the cells of an even grid the centres of what is seen lie.
-
-    A 3×3 convolution of stride 2 with a border of 1 on all sides looks half a pixel left of and
-    above the middle of its two pixels; over the layers this adds up to half a cell. It is measured
-    on a copy whose kernels are all flat: the centre of what reaches the middle cell.
-
-    Args:
-        backbone: of any architecture; not changed.
-
-    Returns:
-        Pixels of the image; 0 where kernels are centred.
-    """
-    probe = copy.deepcopy(backbone.features).cpu().float().eval()
-    with torch.no_grad():
-        for module in probe.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                module.weight.fill_(1.0 / module.weight[0].numel())
-                if module.bias is not None:
-                    module.bias.zero_()
-            elif isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.reset_parameters()
-    cells = 15  # odd: the middle cell is in the middle, so that what sees everything is centred
-    side = cells * backbone.stride
-    # Faint, so that no activation is driven into saturation on the way.
-    image = torch.full((1, 3, side, side), 1e-4, requires_grad=True)
-    out = probe(image)
-    out = out[0] if isinstance(out, list) else out
-    out[0, :, cells // 2, cells // 2].sum().backward()
-    if image.grad is None:
-        return 0.0
-    rows = image.grad[0].sum(dim=(0, 2)).double()
-    centre = float((rows * torch.arange(side)).sum() / rows.sum())
-    return centre - (side - 1) / 2
-
-
 def build_backbone(
-    name: str, *, stride: int, pretrained: bool = False, weights: Path | None = None
+    name: str,
+    *,
+    stride: int,
+    fine_stride: int | None = None,
+    pretrained: bool = False,
+    weights: Path | None = None,
 ) -> Backbone:
     """Build a backbone that ends at a wanted stride.
 
     Args:
         name: ``tiny`` or a timm model name.
         stride: image pixels per feature-map cell, usually 16 or 32.
+        fine_stride: of a finer feature map to be had from the same pass; None for none.
         pretrained: load timm's pretrained weights from the Hugging Face hub.
         weights: a local safetensors or PyTorch file to load instead of the hub's.
 
     Raises:
-        InputError: unknown name, no feature map of that stride, unreadable or unfitting weights,
+        InputError: unknown name, no feature map of these strides, unreadable or unfitting weights,
             or pretrained weights that cannot be downloaded.
     """
+    fine = None
     if name in OWN_BACKBONES:
         own = OWN_BACKBONES[name](stride)
-        backbone = Backbone(name, own, own.channels, stride)
-        if weights is not None:
-            load_pretrained_file(backbone, weights)
-        return backbone
-    check_backbone_name(name)
-    features, channels = _timm_features(name, stride, pretrained=pretrained and weights is None)
-    backbone = Backbone(name, features, channels, stride)
+        features: nn.Module = own
+        channels = own.channels
+        if fine_stride is not None:
+            fine = FineMap(own.stage_of(fine_stride), own.channels_at(fine_stride), fine_stride)
+    else:
+        check_backbone_name(name)
+        features, channels = _timm_features(name, stride, pretrained=pretrained and weights is None)
+        if fine_stride is not None:
+            fine = _find_fine_map(name, features, fine_stride)
+    backbone = Backbone(name, features, channels, stride, fine)
     if weights is not None:
         load_pretrained_file(backbone, weights)
     return backbone
@@ -179,6 +198,23 @@ def _timm_features(name: str, stride: int, *, pretrained: bool) -> tuple[nn.Modu
             "--weights FILE, or use --recipe tiny, which needs none."
         ) from error
     return features, _count_channels(name, features, stride)
+
+
+def _find_fine_map(name: str, features: Any, stride: int) -> FineMap:
+    """The last stage of a stride, checked by running it."""
+    reductions = [info["reduction"] for info in getattr(features, "feature_info", [])]
+    if stride in reductions and hasattr(features, "forward_intermediates"):
+        index = len(reductions) - 1 - reductions[::-1].index(stride)
+        with torch.no_grad():
+            _, (fine,) = features.eval().forward_intermediates(
+                torch.zeros(1, 3, 4 * stride, 4 * stride), indices=[index]
+            )
+        if tuple(fine.shape[2:]) == (4, 4):
+            return FineMap(index, int(fine.shape[1]), stride)
+    raise InputError(
+        f"The backbone {name!r} cannot give a feature map of stride {stride} beside its last one. "
+        "Choose another backbone, or set place_stride to 32."
+    )
 
 
 def _count_channels(name: str, features: nn.Module, stride: int) -> int:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 
 class TinyBackbone(nn.Module):
-    """Plain 3×3 convolutions without normalisation.
+    """Plain 3×3 convolutions, halved by maxima, without normalisation.
 
-    Normalising each tile by itself would amplify the noise of empty tiles until they look like
-    lesions, and the few tiles of a step are too alike for batch statistics; He initialisation
-    (He et al. 2015, eq. 10) is enough for so few layers.
+    A lesion covers few pixels of a tile. The maximum hands what stands out on to coarser maps
+    undiluted, so the first layers learn from the first photos on; strided convolutions would have
+    to learn, layer by layer, not to average it away. Normalising each tile by itself would amplify
+    the noise of empty tiles until they look like lesions, and the few tiles of a step are too alike
+    for batch statistics; He initialisation (He et al. 2015, eq. 10) is enough for so few layers.
 
     Args:
         stride: how much smaller the feature map is than the image, a power of two from 4.
@@ -24,23 +28,54 @@ class TinyBackbone(nn.Module):
     def __init__(self, stride: int, width: int = 24) -> None:
         super().__init__()
         self.stride = stride
-        layers: list[nn.Module] = []
-        channels_in, reached = 3, 1
+        # Full resolution would cost most of the time, so the first halving is a strided one.
+        stages = [nn.Sequential(*_convolve(3, width, stride=2))]
+        self.channels, reached = width, 2
         while reached < stride:
-            channels = min(width * max(1, reached // 2), 4 * width)
-            layers += _block(channels_in, channels, stride=2)
-            channels_in, reached = channels, reached * 2
-        layers += _block(channels_in, channels_in, stride=1)
-        self.layers = nn.Sequential(*layers)
-        self.channels = channels_in
+            channels = width * min(4, max(1, reached // 4))
+            # Rounding up keeps the border of images that no power of two divides.
+            halve = nn.MaxPool2d(2, ceil_mode=True)
+            stages.append(nn.Sequential(halve, *_convolve(self.channels, channels)))
+            self.channels, reached = channels, reached * 2
+        self.stages = nn.ModuleList(stages)
 
     def forward(self, image: Tensor) -> Tensor:
         """(batch, 3, height, width) normalised → (batch, channels, height/stride, width/stride)."""
-        features: Tensor = self.layers(image)
+        return self.forward_intermediates(image, [])[0]
+
+    def forward_intermediates(
+        self, image: Tensor, indices: Sequence[int]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The feature map, and those at the end of some stages on the way, as in timm.
+
+        Args:
+            image: (batch, 3, height, width) normalised.
+            indices: stages, in rising order; see ``stage_of``.
+        """
+        maps = []
+        for index, stage in enumerate(self.stages):
+            image = stage(image)
+            if index in indices:
+                maps.append(image)
+        return image, maps
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Nothing: there is no head."""
         return features
 
+    def stage_of(self, stride: int) -> int:
+        """The stage that ends at a stride."""
+        return stride.bit_length() - 2
 
-def _block(channels_in: int, channels: int, *, stride: int) -> list[nn.Module]:
+    def channels_at(self, stride: int) -> int:
+        """Channels at the end of the stage that ends at a stride."""
+        convolution = self.stages[self.stage_of(stride)].get_submodule(
+            "0" if stride == 2 else "1"  # after the halving, where there is one
+        )
+        return convolution.out_channels  # type: ignore[return-value]
+
+
+def _convolve(channels_in: int, channels: int, *, stride: int = 1) -> list[nn.Module]:
     convolution = nn.Conv2d(channels_in, channels, 3, stride=stride, padding=1)
     nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
     if convolution.bias is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,42 +17,42 @@ from leafscout.diagnosis.pooling_torch import pool_bags
 from leafscout.evaluation.comparison import macro_average_precision
 from leafscout.evaluation.scores import plain_weights
 from leafscout.focus.expert import Expert
-from leafscout.losses.bag import bag_loss, exact_negative_loss, positive_weights
+from leafscout.losses.bag import bag_loss, positive_weights
+from leafscout.losses.exclusive import exclusive_bag_loss, exclusive_odds
 from leafscout.networks import TILES_AT_ONCE, to_batch
 from leafscout.photos.augment import Augmentation, draw_augmentation
+from leafscout.photos.foreground import find_foreground_tiles
 from leafscout.photos.labels import LabelTable
 from leafscout.photos.loader import load_photos
 from leafscout.photos.tiles import cut_tiles, lay_tiles
+from leafscout.training.bag_objective import (
+    BagObjective,
+    SeenTiles,
+    attach_heads,
+    detach_heads,
+    see_tiles,
+    tile_cells,
+)
 from leafscout.training.loop import Validation
 from leafscout.training.recipes import Recipe, StageSettings
-from leafscout.types import FloatArray, Photo, Pixels
+from leafscout.training.tile_selection import leave_out_best, rank_for_learning
+from leafscout.types import Photo, Pixels, Tiles
 
 
-def rank_for_learning(
-    tile_logits: FloatArray, best: int, random: int, rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """Choose the tiles to learn from: the strongest of every label in turn, and some at random.
+@dataclass(frozen=True, eq=False)
+class _Lesson:
+    """One photo, moved and cut into tiles, on its turn in an epoch."""
 
-    The strongest tiles of labels that the photo has are where its lesions are thought to be; of
-    labels that it does not have, they are the hardest negatives.
+    pixels: Pixels
+    tiles: Tiles
+    augmentation: Augmentation
+    truth: NDArray[np.bool_]
+    epoch: int
+    rng: np.random.Generator
 
-    Args:
-        tile_logits: (tiles, labels) evidence.
-        best: how many by evidence.
-        random: how many of the others by chance.
-        rng: randomness.
-
-    Returns:
-        Sorted indices, without repeats; all tiles when there are too few to choose from.
-    """
-    tiles = len(tile_logits)
-    if tiles <= best + random:
-        return np.arange(tiles)
-    rank = np.argsort(np.argsort(-tile_logits, axis=0, kind="stable"), axis=0)
-    # Best rank over the labels first, the stronger evidence between equals.
-    order = np.lexsort((-tile_logits.max(axis=1), rank.min(axis=1)))
-    rest = rng.choice(order[best:], size=random, replace=False)
-    return np.sort(np.concatenate([order[:best], rest]))
+    def batch(self, chosen: Sequence[int] | NDArray[np.int64], device: torch.device) -> Tensor:
+        """(chosen, 3, side, side) pixels of some tiles, their light changed."""
+        return light(cut_tiles(self.pixels, self.tiles, chosen), self.augmentation, device)
 
 
 @dataclass
@@ -75,7 +76,14 @@ class ExpertStage:
     def __post_init__(self) -> None:
         self.paths: list[Path] = list(self.train.paths)
         self.settings: StageSettings = self.recipe.expert_stage
-        self._weights = positive_weights(self.train.truth).to(self.device)
+        weights = positive_weights(self.train.truth).to(self.device)
+        self.objective = BagObjective(self.recipe, weights, self.train.complete)
+        attach_heads(self.network, self.recipe, self.seed)
+
+    def finish(self) -> Expert:
+        """The trained expert, without what only its training needed."""
+        detach_heads(self.network)
+        return self.network
 
     def prepare(self) -> None:
         """Training mode; running statistics of a pretrained backbone stay as they are."""
@@ -96,38 +104,91 @@ class ExpertStage:
             augmentation.move(augmentation.shift(photo.pixels)), dtype=np.uint8
         )
         tiles = lay_tiles((pixels.shape[0], pixels.shape[1]), self.recipe.tile_px)
-        logits, attention = self._score(
-            lambda chosen: light(cut_tiles(pixels, tiles, chosen), augmentation, self.device),
-            len(tiles),
-        )
-        chosen = rank_for_learning(
-            logits.cpu().numpy(),
-            self.recipe.tiles_best,
-            self.recipe.tiles_random,
+        lesson = _Lesson(
+            pixels, tiles, augmentation, self.train.truth[index], epoch,
             np.random.default_rng([*rng_seed, 2]),
-        )
-        out = self.network(light(cut_tiles(pixels, tiles, chosen), augmentation, self.device))
-        where = torch.from_numpy(chosen).to(self.device)
-        bag = logits.index_copy(0, where, out.tile_logits)[None]
-        weights = attention.index_copy(0, where, out.attention_logits)[None]
-        everything = torch.ones(bag.shape[:2], dtype=torch.bool, device=self.device)
-        truth = torch.from_numpy(self.train.truth[index : index + 1]).float().to(self.device)
-        return bag_loss(
-            pool_bags(self.recipe.pooling, bag, weights, everything), truth, self._weights
-        ) + self.recipe.exact_negative_weight * exact_negative_loss(
-            out.tile_logits[None], truth, labels_complete=self.train.complete
+        )  # fmt: skip
+        if self.objective.copies_labels:
+            return self._learn_from_labels(lesson)
+        return self._learn_from_bag(lesson)
+
+    def candidates(
+        self, pixels: Pixels, tiles: Tiles, truth: NDArray[np.bool_]
+    ) -> NDArray[np.int64]:
+        """Indices of the tiles that may get the label of their photo.
+
+        All of them, unless the recipe takes only the foreground of diseased photos.
+        """
+        everything = np.arange(len(tiles))
+        if not self.recipe.foreground_only or not truth.any():
+            return everything
+        found = find_foreground_tiles(cut_tiles(pixels, tiles, everything))
+        return np.flatnonzero(found) if found.any() else everything
+
+    def _learn_from_labels(self, lesson: _Lesson) -> Tensor:
+        """Random tiles with the label of the photo: nothing to rank, so nothing is scored first."""
+        candidates = self.candidates(lesson.pixels, lesson.tiles, lesson.truth)
+        count = min(len(candidates), self.recipe.tiles_best + self.recipe.tiles_random)
+        chosen = np.sort(lesson.rng.choice(candidates, size=count, replace=False))
+        learned = self._read(lesson.batch(chosen, self.device))
+        cells = tile_cells(lesson.tiles, self.device)[torch.from_numpy(chosen).to(self.device)]
+        stays = torch.ones(count, dtype=torch.bool, device=self.device)
+        return self.objective.loss(
+            self.network, learned, learned, cells, stays, self._truth(lesson.truth), lesson.epoch
         )
 
+    def _learn_from_bag(self, lesson: _Lesson) -> Tensor:
+        """All tiles are scored without gradients, the chosen ones again with them."""
+        recipe, count = self.recipe, len(lesson.tiles)
+        seen = self._score(lambda chosen: lesson.batch(chosen, self.device), count)
+        logits = seen.tile_logits.cpu().numpy()
+        stays = np.ones(count, dtype=np.bool_)
+        if recipe.best_tile_dropout > 0:
+            stays = leave_out_best(logits, lesson.truth, recipe.best_tile_dropout, lesson.rng)
+        inside = np.flatnonzero(stays)
+        chosen = inside[
+            rank_for_learning(logits[inside], recipe.tiles_best, recipe.tiles_random, lesson.rng)
+        ]
+        learned = self._read(lesson.batch(chosen, self.device))
+        where = torch.from_numpy(chosen).to(self.device)
+        merged = (
+            whole.index_copy(0, where, part.float())
+            for whole, part in zip(seen, learned, strict=True)
+        )
+        return self.objective.loss(
+            self.network,
+            SeenTiles(*merged),
+            learned,
+            tile_cells(lesson.tiles, self.device),
+            torch.from_numpy(stays).to(self.device),
+            self._truth(lesson.truth),
+            lesson.epoch,
+        )
+
+    def _truth(self, row: NDArray[np.bool_]) -> Tensor:
+        return torch.from_numpy(row[None]).float().to(self.device)
+
+    def _read(self, batch: Tensor) -> SeenTiles:
+        return see_tiles(self.network, self.network.see(batch))
+
     @torch.no_grad()
-    def _score(self, batch_of: Any, count: int) -> tuple[Tensor, Tensor]:
+    def _score(self, batch_of: Callable[[Sequence[int]], Tensor], count: int) -> SeenTiles:
         self.network.eval()
         parts = [
-            self.network(batch_of(range(start, min(start + TILES_AT_ONCE, count))))[:2]
+            self._read(batch_of(range(start, min(start + TILES_AT_ONCE, count))))
             for start in range(0, count, TILES_AT_ONCE)
         ]
         self.prepare()
-        logits, attention = (torch.cat(pieces) for pieces in zip(*parts, strict=True))
-        return logits.float(), attention.float()
+        return SeenTiles(*(torch.cat(pieces).float() for pieces in zip(*parts, strict=True)))
+
+    def look(self, photo: Photo) -> tuple[SeenTiles, Tiles]:
+        """What the expert says about every tile of a photo as it is, without gradients."""
+        tiles = lay_tiles(photo.size_px_hw, self.recipe.tile_px)
+        seen = self._score(
+            lambda chosen: to_batch(cut_tiles(photo.pixels, tiles, chosen), self.device),
+            len(tiles),
+        )
+        return seen, tiles
 
     @torch.no_grad()
     def validate(self) -> Validation:
@@ -136,26 +197,32 @@ class ExpertStage:
         rows = []
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.mixed_precision):
             for _, photo in load_photos(self.validation.paths, range(len(self.validation.paths))):
-                tiles = lay_tiles(photo.size_px_hw, self.recipe.tile_px)
-                cut = photo.pixels
-                logits, attention = self._score(
-                    lambda chosen, cut=cut, tiles=tiles: to_batch(
-                        cut_tiles(cut, tiles, chosen), self.device
-                    ),
-                    len(tiles),
-                )
-                self.network.eval()
-                everything = torch.ones((1, len(tiles)), dtype=torch.bool, device=self.device)
+                seen, _ = self.look(photo)
+                everything = torch.ones_like(seen.tile_logits[:, 0], dtype=torch.bool)
                 rows.append(
-                    pool_bags(self.recipe.pooling, logits[None], attention[None], everything)
+                    pool_bags(
+                        self.recipe.pooling,
+                        seen.tile_logits[None],
+                        seen.attention_logits[None],
+                        everything[None],
+                    )
                 )
-        return judge(torch.cat(rows).cpu(), self.validation.truth, self._weights.cpu())
+        self.network.eval()
+        return judge(
+            torch.cat(rows).cpu(),
+            self.validation.truth,
+            self.objective.positive_weight.cpu(),
+            exclusive=self.recipe.exclusive,
+        )
 
 
-def judge(bag_logits: Tensor, truth: NDArray[np.bool_], weights: Tensor) -> Validation:
+def judge(
+    bag_logits: Tensor, truth: NDArray[np.bool_], weights: Tensor, *, exclusive: bool = False
+) -> Validation:
     """Loss and macro-AP of (photos, labels) logits; labels without a positive are left out."""
-    loss = bag_loss(bag_logits, torch.from_numpy(truth).float(), weights)
-    scores = bag_logits.double().numpy()
+    compare = exclusive_bag_loss if exclusive else bag_loss
+    loss = compare(bag_logits, torch.from_numpy(truth).float(), weights)
+    scores = (exclusive_odds(bag_logits) if exclusive else bag_logits).double().numpy()
     macro_ap = float(macro_average_precision(truth, scores, plain_weights(len(truth)))[0])
     macro_ap = macro_ap if math.isfinite(macro_ap) else 0.0
     return Validation(score=macro_ap, loss=float(loss), macro_ap=macro_ap)

@@ -12,18 +12,22 @@ from numpy.typing import NDArray
 
 from leafscout.diagnosis.calibrate import Calibration, fit_calibration, sigmoid
 from leafscout.diagnosis.fuse import GLANCE_WEIGHTS, fuse_evidence
-from leafscout.evaluation.thresholds import best_f1_thresholds
+from leafscout.evaluation.thresholds import bagged_f1_thresholds
 from leafscout.glance.choose import ChoiceRule, choose_tiles, fit_threshold
 from leafscout.model import GlanceAndFocus, Networks, Rules
 from leafscout.photos.labels import LabelTable
 from leafscout.photos.loader import load_photos
+from leafscout.photos.tiles import cut_tiles
+from leafscout.training.place_offset import measure_place_offset
 from leafscout.training.progress import TrainingProgress
 from leafscout.training.recipes import Recipe
-from leafscout.types import Evidence, FloatArray
+from leafscout.types import Evidence, FloatArray, Photo, Pixels, Tiles
 
 FALSE_SUSPICION_FRAC = 0.05
 """Share of healthy validation photos whose glance may forbid the early exit."""
 
+OFFSET_TILES = 32
+"""Tiles on which the offset of the places is measured."""
 
 READ_EVERYTHING = ChoiceRule(threshold_prob=0.0, max_tiles=1_000_000)
 
@@ -82,18 +86,23 @@ def fit_rules(
         pooling=recipe.pooling,
         choice=ChoiceRule(threshold_prob=0.5, max_tiles=1),
         glance_weight=0.0,
-        calibration=Calibration((1.0,) * labels, (0.0,) * labels),
+        calibration=Calibration((1.0,) * labels, (0.0,) * labels, recipe.exclusive),
         thresholds=(0.5,) * labels,
         expert_macs=expert_macs,
         scout_macs_per_px=scout_macs_per_px,
     )
     model = GlanceAndFocus(networks, rules)
     seen: list[Evidence] = []
-    with progress.task("fitting the rules", total=len(validation.paths)) as task:
-        for _, photo in load_photos(validation.paths, range(len(validation.paths))):
-            seen.append(model.forward(photo, read_all=True)[0])
-            task.advance()
+    lesion_tiles: list[tuple[Pixels, int]] = []
     truth = validation.truth
+    with progress.task("fitting the rules", total=len(validation.paths)) as task:
+        for index, photo in load_photos(validation.paths, range(len(validation.paths))):
+            evidence, tiles = model.forward(photo, read_all=True)
+            seen.append(evidence)
+            if truth[index].any() and len(lesion_tiles) < OFFSET_TILES:
+                lesion_tiles.append(find_clearest_tile(photo, tiles, evidence, truth[index]))
+            task.advance()
+    rules = replace(rules, place_offset_px=measure_place_offset(networks, lesion_tiles))
     chosen = replace(rules, choice=fit_choice(seen, truth, recipe))
     everything = replace(rules, choice=READ_EVERYTHING)
     fitted, has_positives = fit_decision(networks, chosen, seen, truth, None)
@@ -105,6 +114,15 @@ def fit_rules(
             for name, (read_all, weight) in VARIANTS.items()
         },
     )
+
+
+def find_clearest_tile(
+    photo: Photo, tiles: Tiles, evidence: Evidence, truth: NDArray[np.bool_]
+) -> tuple[Pixels, int]:
+    """The tile with the most evidence for one of the photo's labels, and which label that is."""
+    logits = np.where(truth, evidence.tile_logits, -np.inf)
+    tile, label = np.unravel_index(int(logits.argmax()), logits.shape)
+    return cut_tiles(photo.pixels, tiles, [int(tile)])[0], int(label)
 
 
 def fit_decision(
@@ -129,10 +147,13 @@ def fit_decision(
     model = GlanceAndFocus(networks, rules)
     focus = np.stack([skip_unchosen(model, evidence) for evidence in seen])
     glance = np.stack([evidence.glance_logits for evidence in seen])
-    weight = fit_glance_weight(focus, glance, truth) if glance_weight is None else glance_weight
+    exclusive = rules.calibration.exclusive
+    weight = glance_weight
+    if weight is None:
+        weight = fit_glance_weight(focus, glance, truth, exclusive=exclusive)
     fused = fuse_evidence(focus, glance, weight)
-    calibration = fit_calibration(fused, truth)
-    fit = best_f1_thresholds(truth, calibration.apply(fused))
+    calibration = fit_calibration(fused, truth, exclusive=exclusive)
+    fit = bagged_f1_thresholds(truth, calibration.apply(fused))
     fitted = replace(
         rules,
         glance_weight=weight,
@@ -185,7 +206,11 @@ def skip_unchosen(model: GlanceAndFocus, evidence: Evidence) -> FloatArray:
 
 
 def fit_glance_weight(
-    focus_logits: FloatArray, glance_logits: FloatArray, truth: NDArray[np.bool_]
+    focus_logits: FloatArray,
+    glance_logits: FloatArray,
+    truth: NDArray[np.bool_],
+    *,
+    exclusive: bool = False,
 ) -> float:
     """The weight of the glance that predicts validation best, each at its own calibration.
 
@@ -195,7 +220,8 @@ def fit_glance_weight(
 
     def loss(weight: float) -> float:
         fused = fuse_evidence(focus_logits, glance_logits, weight)
-        probs = fit_calibration(fused, truth).apply(fused).astype(np.float64)
+        calibration = fit_calibration(fused, truth, exclusive=exclusive)
+        probs = calibration.apply(fused).astype(np.float64)
         probs = np.clip(probs, 1e-6, 1 - 1e-6)
         return float(-np.where(truth, np.log(probs), np.log1p(-probs)).mean())
 

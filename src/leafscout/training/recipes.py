@@ -14,6 +14,18 @@ MAX_TILE_PX = 2048
 """A photo smaller than a tile is continued to a whole one, so a tile must fit into memory."""
 
 
+BAG_OBJECTIVES = {
+    "mil": "the tiles are pooled, and what is pooled meets the photo's labels",
+    "copied_label": "every tile gets the labels of its photo",
+    "copied_label_smoothed": "the same, with softer positives",
+    "background_class": "pooled too, with background as a class of its own",
+}
+"""What the expert is asked of a photo. All but the first are baselines to beat."""
+
+CONTEXT_POOLING_NAMES = ("transformer", "graph")
+"""Poolings over the features of all tiles; see ``leafscout.diagnosis.context``."""
+
+
 @dataclass(frozen=True)
 class StageSettings:
     """How one network is trained.
@@ -53,6 +65,7 @@ class Recipe:
         pooling: evidence of tiles → evidence of the photo.
         place_sharpness: evidence of places → evidence of a tile; 0 is the mean, infinite the
             maximum. From scratch a sharp one learns: the mean buries a lesion in background.
+        place_stride: 32, or 16 for places of half the side, told from a finer feature map as well.
         expert_shrink: pixels of a tile averaged to one, along a side, before the expert sees it.
         tiles_best: tiles with the most evidence that the expert learns from, a photo and step.
         tiles_random: further tiles drawn at random.
@@ -62,6 +75,16 @@ class Recipe:
         max_tiles_frac: at most this share of a photo's tiles is read, 0..1.
         expert_stage: training of the expert.
         scout_stage: training of the scout.
+        bag_objective: a key of ``BAG_OBJECTIVES``.
+        exclusive: photos show one disease or none: a softmax with healthy at 0 instead of a
+            sigmoid for each label.
+        context_pooling: ``none``, or a pooling over the features of all tiles that teaches the
+            expert beside ``pooling``: one of ``CONTEXT_POOLING_NAMES``.
+        best_tile_dropout: chance that the strongest tile of a disease is left out of its bag.
+        sparsity_weight: weight of the mean disease probability of tiles; 0 leaves it out.
+        sparsity_warmup_epochs: epochs before that weight begins to rise.
+        label_smoothing: of the positives of ``copied_label_smoothed``, 0..1.
+        foreground_only: copy labels of diseased photos only to tiles that are not all green.
     """
 
     name: str
@@ -72,6 +95,7 @@ class Recipe:
     glance_px: int
     pooling: str
     place_sharpness: float
+    place_stride: int
     expert_shrink: int
     tiles_best: int
     tiles_random: int
@@ -81,6 +105,14 @@ class Recipe:
     max_tiles_frac: float
     expert_stage: StageSettings
     scout_stage: StageSettings
+    bag_objective: str = "mil"
+    exclusive: bool = False
+    context_pooling: str = "none"
+    best_tile_dropout: float = 0.0
+    sparsity_weight: float = 0.0
+    sparsity_warmup_epochs: int = 3
+    label_smoothing: float = 0.1
+    foreground_only: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-safe values, stages nested."""
@@ -101,6 +133,7 @@ def tiny() -> Recipe:
         glance_px=384,
         pooling="top_k_mean",
         place_sharpness=8.0,
+        place_stride=32,
         expert_shrink=1,
         tiles_best=6,
         tiles_random=4,
@@ -123,7 +156,8 @@ def mobile() -> Recipe:
         tile_px=384,
         glance_px=768,
         pooling="log_sum_exp",
-        place_sharpness=2.0,
+        place_sharpness=1.0,
+        place_stride=16,
         expert_shrink=1,
         tiles_best=4,
         tiles_random=1,
@@ -199,6 +233,13 @@ def recipe_from_dict(values: Mapping[str, Any]) -> Recipe:
 
 
 def _check(recipe: Recipe) -> None:
+    if recipe.pooling in CONTEXT_POOLING_NAMES:
+        raise InputError(
+            f"The pooling {recipe.pooling!r} needs the features of every tile, which a diagnosis "
+            "that reads a few tiles does not have, so a model cannot be deployed with it. Train "
+            f"with context_pooling={recipe.pooling!r}, and choose a pooling of: "
+            f"{', '.join(POOLINGS)}."
+        )
     if recipe.pooling not in POOLINGS:
         raise InputError(_unknown("pooling", recipe.pooling, list(POOLINGS)))
     if not 64 <= recipe.tile_px <= MAX_TILE_PX or recipe.tile_px % 32:
@@ -211,6 +252,8 @@ def _check(recipe: Recipe) -> None:
             "Expected expert_shrink to be 1, 2 or 4 and to leave at least 64 px of a tile, but got "
             f"{recipe.expert_shrink} for tiles of {recipe.tile_px} px."
         )
+    if recipe.place_stride not in (16, 32):
+        raise InputError(f"Expected place_stride to be 16 or 32, but got {recipe.place_stride}.")
     if recipe.glance_px < 64:
         raise InputError(f"Expected --glance-px to be at least 64, but got {recipe.glance_px}.")
     if recipe.tiles_best < 1 or recipe.tiles_random < 0:
@@ -222,6 +265,40 @@ def _check(recipe: Recipe) -> None:
         raise InputError(f"Expected max_tiles_frac in (0, 1], but got {recipe.max_tiles_frac}.")
     if not 0.0 < recipe.keep_recall <= 1.0:
         raise InputError(f"Expected keep_recall in (0, 1], but got {recipe.keep_recall}.")
+    _check_objective(recipe)
+
+
+def _check_objective(recipe: Recipe) -> None:
+    if recipe.bag_objective not in BAG_OBJECTIVES:
+        raise InputError(_unknown("bag_objective", recipe.bag_objective, list(BAG_OBJECTIVES)))
+    contexts = ["none", *CONTEXT_POOLING_NAMES]
+    if recipe.context_pooling not in contexts:
+        raise InputError(_unknown("context_pooling", recipe.context_pooling, contexts))
+    for name in ("best_tile_dropout", "label_smoothing"):
+        value = getattr(recipe, name)
+        if not 0.0 <= value < 1.0:
+            raise InputError(f"Expected {name} in [0, 1), but got {value}.")
+    if recipe.sparsity_weight < 0 or recipe.sparsity_warmup_epochs < 0:
+        raise InputError(
+            "Expected sparsity_weight and sparsity_warmup_epochs from 0, but got "
+            f"{recipe.sparsity_weight} and {recipe.sparsity_warmup_epochs}."
+        )
+    wanted = {
+        "exclusive": recipe.exclusive,
+        "context_pooling": recipe.context_pooling != "none",
+        "best_tile_dropout": recipe.best_tile_dropout > 0,
+    }
+    if recipe.bag_objective != "mil" and any(wanted.values()):
+        option = next(name for name, given in wanted.items() if given)
+        raise InputError(
+            f"The option {option} belongs to bag_objective='mil', but got "
+            f"{recipe.bag_objective!r}. Leave one of the two out."
+        )
+    if recipe.foreground_only and not recipe.bag_objective.startswith("copied_label"):
+        raise InputError(
+            "The option foreground_only belongs to copied labels, but got "
+            f"bag_objective={recipe.bag_objective!r}: a bag holds every tile, green ones as well."
+        )
 
 
 def _unknown(kind: str, name: str, known: list[str]) -> str:

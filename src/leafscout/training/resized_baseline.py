@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from leafscout.glance.view import take_glance
@@ -25,7 +27,7 @@ from leafscout.types import FloatArray, Photo, Pixels
 BASELINE_EPOCHS = 15
 BASELINE_PATIENCE = 8
 BASELINE_RATE = 1e-3
-BASELINE_BACKBONE_RATE = 0.03
+BASELINE_BACKBONE_RATE = 0.01
 
 
 class ResizedPhotoNetwork(nn.Module):
@@ -53,6 +55,9 @@ class ResizedPhotoNetwork(nn.Module):
 class ResizedPhotoStage:
     """The baseline with its photos; trained by the same loop as scout and expert.
 
+    The photos are resized once, into a temporary folder: decoding them anew in every epoch would
+    cost more than the network does.
+
     Attributes:
         side_px: long side that the photos are resized to.
     """
@@ -68,7 +73,8 @@ class ResizedPhotoStage:
     name: str = "resized_photo"
 
     def __post_init__(self) -> None:
-        self.paths: list[Path] = list(self.train.paths)
+        self._folder = tempfile.TemporaryDirectory(prefix="leafscout-resized-")
+        self.paths: list[Path] = self._write_resized(list(self.train.paths))
         self.settings: StageSettings = replace(
             self.recipe.expert_stage,
             epochs=BASELINE_EPOCHS,
@@ -91,8 +97,7 @@ class ResizedPhotoStage:
     def loss(self, index: int, photo: Photo, epoch: int) -> Tensor:
         """Binary cross-entropy with the photo's labels."""
         augmentation = draw_augmentation((self.seed, 3, epoch, index))
-        small = take_glance(photo, self.side_px).pixels
-        moved = np.ascontiguousarray(augmentation.move(small), dtype=np.uint8)
+        moved = np.ascontiguousarray(augmentation.move(photo.pixels), dtype=np.uint8)
         truth = torch.from_numpy(self.train.truth[index : index + 1]).float().to(self.device)
         return bag_loss(
             self.network(light(moved[None], augmentation, self.device)), truth, self._weights
@@ -113,6 +118,15 @@ class ResizedPhotoStage:
             del path
             rows.append(self.network(to_batch(pixels[None], self.device)).float().cpu().numpy())
         return np.concatenate(rows)
+
+    def _write_resized(self, paths: list[Path]) -> list[Path]:
+        out = []
+        for index, photo in load_photos(paths, range(len(paths))):
+            file = Path(self._folder.name) / f"{index}.png"
+            small = take_glance(photo, self.side_px).pixels
+            Image.fromarray(small).save(file, compress_level=1)
+            out.append(file)
+        return out
 
     def _resized(self, paths: list[Path]) -> Any:
         missing = [index for index, path in enumerate(paths) if path not in self._cache]

@@ -44,6 +44,7 @@ from leafscout.training.run_folder import (
     write_splits,
 )
 from leafscout.training.scout_stage import ScoutStage
+from leafscout.training.tile_histograms import count_tile_probs, write_tile_histograms
 from leafscout.training.warm_start import warm_start
 
 EXPERT_TIME_FRAC = 0.6
@@ -149,6 +150,7 @@ class _Run:
         if self.recipe.pretrained and not self._has_begun("expert"):
             warm_start(stage, self.progress)
         train_stage(stage, self._loop_options("expert", EXPERT_TIME_FRAC), self.progress)
+        stage.finish()
         evidence = gather_evidence(
             expert, [*train.paths, *validation.paths], self.recipe.tile_px,
             self.out / "checkpoints" / "evidence.safetensors",
@@ -160,6 +162,18 @@ class _Run:
             self.options.seed, self.device, self.mixed_precision,
         )  # fmt: skip
         train_stage(scout_stage, self._loop_options("scout", SCOUT_TIME_FRAC), self.progress)
+
+        found = {
+            "expert": evidence[len(train.paths) :],
+            "scout": scout_stage.guess_tiles(),
+        }
+        write_tile_histograms(
+            self.out,
+            {
+                stage: count_tile_probs(rows, validation.truth, validation.labels)
+                for stage, rows in found.items()
+            },
+        )
 
         expert.eval()
         scout.eval()
@@ -188,6 +202,11 @@ class _Run:
             photos_root=self.options.photos_root,
         )
         self.progress.say(table.describe())
+        if self.recipe.exclusive and not table.exclusive:
+            raise InputError(
+                f"The recipe expects at most one disease a photo (exclusive), but photos of "
+                f"{self.data} show several. Train without exclusive, or correct the labels."
+            )
         return table
 
     def _prepare_data(self, table: LabelTable) -> tuple[LabelTable, LabelTable, str]:
@@ -258,6 +277,7 @@ class _Run:
             weights=weights if fresh else None,
             sharpness=recipe.place_sharpness,
             shrink=recipe.expert_shrink,
+            place_stride=recipe.place_stride,
         )
         # One weights file serves both networks where they share a backbone.
         fresh = not self._has_begun("scout")

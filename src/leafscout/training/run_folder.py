@@ -6,6 +6,7 @@
     RUN/splits.csv           every photo, its split, group and fingerprint
     RUN/history.csv          losses and scores of every epoch
     RUN/checkpoints/STAGE/   last and best weights, for resuming
+    RUN/tile_histograms.json  how sure expert and scout are of the validation photos' tiles
     RUN/variants.json        rules of the variants that an evaluation compares the model with
     RUN/model/               manifest.json and weights: all that a diagnosis needs
 """
@@ -23,10 +24,9 @@ from typing import Any
 import numpy as np
 
 from leafscout.errors import InputError
-from leafscout.focus.expert import Expert
+from leafscout.focus.expert import EXPERT_STRIDE, Expert
 from leafscout.glance.scout import Scout
 from leafscout.manifest import MANIFEST_NAME, MANIFEST_VERSION, ChoiceEntry, Manifest, sha256_of
-from leafscout.nn.backbones import measure_offset_px
 from leafscout.photos.labels import LabelTable
 from leafscout.training.checkpoint import save_tensors, write_atomically
 from leafscout.training.fit_rules import FittedRules
@@ -199,11 +199,13 @@ def save_model(
         glance_weight=rules.glance_weight,
         calibration_scale=rules.calibration.scale,
         calibration_shift=rules.calibration.shift,
+        exclusive=rules.calibration.exclusive,
         thresholds=rules.thresholds,
         thresholds_fitted=fitted.thresholds_fitted,
         expert_macs=rules.expert_macs,
         scout_macs_per_px=rules.scout_macs_per_px,
-        place_offset_px=round(measure_offset_px(expert.backbone) * int(expert.shrink), 2),
+        place_stride=EXPERT_STRIDE if expert.backbone.fine is None else expert.backbone.fine.stride,
+        place_offset_px=rules.place_offset_px,
         data_fingerprint=data_fingerprint,
         files=files,
     )
@@ -216,6 +218,7 @@ def save_model(
             "glance_weight": variant.glance_weight,
             "calibration_scale": variant.calibration.scale,
             "calibration_shift": variant.calibration.shift,
+            "exclusive": variant.calibration.exclusive,
             "thresholds": variant.thresholds,
         }
         for name, variant in fitted.variants.items()

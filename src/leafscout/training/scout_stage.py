@@ -16,6 +16,7 @@ from leafscout.glance.scout import Scout, pool_places_torch
 from leafscout.glance.view import take_glance
 from leafscout.losses.bag import bag_loss, positive_weights
 from leafscout.losses.evidence import evidence_loss
+from leafscout.losses.exclusive import exclusive_bag_loss
 from leafscout.networks import to_batch
 from leafscout.photos.augment import draw_augmentation
 from leafscout.photos.labels import LabelTable
@@ -105,18 +106,17 @@ class ScoutStage:
     def _loss(self, out: Any, tiles: Any, targets: Tensor, truth: Tensor) -> Tensor:
         targets, truth = targets.to(self.device), truth.to(self.device)
         weight = self.recipe.evidence_weight
+        photo_loss = exclusive_bag_loss if self.recipe.exclusive else bag_loss
         score = pool_places_torch(out.score_map, tiles)[:, 0]
         labels = pool_places_torch(out.label_maps[0], tiles)
         return (
             evidence_loss(score, targets.amax(dim=1), weight)
             + evidence_loss(labels, targets, weight)
-            + bag_loss(out.glance_logits, truth, self._weights)
+            + photo_loss(out.glance_logits, truth, self._weights)
         )
 
-    @torch.no_grad()
-    def validate(self) -> Validation:
-        """How well the expert's evidence is predicted; the glance's own macro-AP beside it."""
-        self.network.eval()
+    def _glances(self) -> list[tuple[Pixels, tuple[int, int]]]:
+        """Glances of the validation photos, with the sizes of the photos; kept for next time."""
         if not self._validation_glances:
             self._validation_glances = [
                 (take_glance(photo, self.recipe.glance_px).pixels, photo.size_px_hw)
@@ -124,8 +124,25 @@ class ScoutStage:
                     self.validation.paths, range(len(self.validation.paths))
                 )
             ]
+        return self._validation_glances
+
+    @torch.no_grad()
+    def guess_tiles(self) -> list[FloatArray]:
+        """Per validation photo, (tiles, labels) logits: the scout's guess at the expert's."""
+        self.network.eval()
+        rows = []
+        for glance, size in self._glances():
+            maps = self.network(to_batch(glance[None], self.device)).label_maps[0]
+            guess = pool_places_torch(maps, lay_tiles(size, self.recipe.tile_px))
+            rows.append(guess.float().cpu().numpy())
+        return rows
+
+    @torch.no_grad()
+    def validate(self) -> Validation:
+        """How well the expert's evidence is predicted; the glance's own macro-AP beside it."""
+        self.network.eval()
         losses, rows = [], []
-        for index, (glance, size) in enumerate(self._validation_glances):
+        for index, (glance, size) in enumerate(self._glances()):
             with torch.autocast(
                 self.device.type, dtype=torch.bfloat16, enabled=self.mixed_precision
             ):
@@ -139,6 +156,11 @@ class ScoutStage:
             tiles = lay_tiles(size, self.recipe.tile_px)
             losses.append(float(self._loss(out, tiles, torch.from_numpy(targets), truth)))
             rows.append(out.glance_logits.float().cpu())
-        judged = judge(torch.cat(rows), self.validation.truth, self._weights.cpu())
+        judged = judge(
+            torch.cat(rows),
+            self.validation.truth,
+            self._weights.cpu(),
+            exclusive=self.recipe.exclusive,
+        )
         loss = float(np.mean(losses))
         return Validation(score=-loss, loss=loss, macro_ap=judged.macro_ap)

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from leafscout.diagnosis.pooling_torch import pool_bags
-from leafscout.losses.bag import bag_loss, exact_negative_loss, positive_weights
+from leafscout.focus.expert import TileFeatures
 from leafscout.networks import TILES_AT_ONCE, to_batch
 from leafscout.photos.loader import load_photos
 from leafscout.photos.tiles import cut_tiles, lay_tiles
+from leafscout.training.bag_objective import heads_of, see_tiles, tile_cells
 from leafscout.training.expert_stage import ExpertStage
 from leafscout.training.progress import TrainingProgress
 
@@ -32,7 +32,8 @@ PHOTOS_PER_STEP = 8
 
 @dataclass(frozen=True)
 class _Bag:
-    features: Tensor  # (tiles, channels, rows, columns), half precision
+    features: TileFeatures  # of all tiles that may be learnt from, half precision
+    cells: Tensor  # (tiles, 2) where they lie in the grid
     index: int
 
 
@@ -45,10 +46,10 @@ def warm_start(stage: ExpertStage, progress: TrainingProgress) -> None:
     """
     stage.network.eval()
     bags = _gather(stage, progress)
-    network, recipe, device = stage.network, stage.recipe, stage.device
-    new_layers = [*network.head.parameters(), *network.attention.parameters()]
+    network, recipe = stage.network, stage.recipe
+    heads = heads_of(network)
+    new_layers = [*network.new_layers(), *([] if heads is None else heads.parameters())]
     optimizer = torch.optim.AdamW(new_layers, lr=LEARNING_RATE, weight_decay=0.01)
-    weights = positive_weights(stage.train.truth).to(device)
     steps = EPOCHS * math.ceil(len(bags) / PHOTOS_PER_STEP)
     done = 0
     network.dropout.train()
@@ -63,7 +64,7 @@ def warm_start(stage: ExpertStage, progress: TrainingProgress) -> None:
                 chosen = order[start : start + PHOTOS_PER_STEP]
                 total = 0.0
                 for position in chosen:
-                    loss = _loss(stage, bags[position], weights) / len(chosen)
+                    loss = _loss(stage, bags[position]) / len(chosen)
                     loss.backward()  # type: ignore[no-untyped-call]
                     total += float(loss.detach())
                 nn.utils.clip_grad_norm_(new_layers, recipe.expert_stage.clip_norm)
@@ -80,31 +81,31 @@ def _gather(stage: ExpertStage, progress: TrainingProgress) -> list[_Bag]:
     with progress.task("warm start: features", total=len(order)) as task:
         for index, photo in load_photos(stage.paths, [int(index) for index in order]):
             tiles = lay_tiles(photo.size_px_hw, stage.recipe.tile_px)
+            wanted = stage.candidates(photo.pixels, tiles, stage.train.truth[index])
+            cells = tile_cells(tiles, stage.device)[torch.from_numpy(wanted).to(stage.device)]
             parts = []
-            for start in range(0, len(tiles), TILES_AT_ONCE):
-                chosen = range(start, min(start + TILES_AT_ONCE, len(tiles)))
+            for start in range(0, len(wanted), TILES_AT_ONCE):
+                chosen = wanted[start : start + TILES_AT_ONCE]
                 with torch.autocast(
                     stage.device.type, dtype=torch.bfloat16, enabled=stage.mixed_precision
                 ):
                     batch = to_batch(cut_tiles(photo.pixels, tiles, chosen), stage.device)
-                    parts.append(stage.network.see(batch).half())
-            features = torch.cat(parts)
-            used += features.numel() * features.element_size()
+                    parts.append(stage.network.see(batch).map(Tensor.half))
+            features = TileFeatures(
+                *(torch.cat(maps) for maps in zip(*parts, strict=True) if maps[0] is not None)
+            )
+            used += sum(one.numel() * one.element_size() for one in features if one is not None)
             if bags and used > MEMORY_BYTES:
                 break
-            bags.append(_Bag(features, index))
+            bags.append(_Bag(features, cells, index))
             task.advance()
     return bags
 
 
-def _loss(stage: ExpertStage, bag: _Bag, weights: Tensor) -> Tensor:
-    out = stage.network.read_features(bag.features.float())
+def _loss(stage: ExpertStage, bag: _Bag) -> Tensor:
+    seen = see_tiles(stage.network, bag.features.map(Tensor.float))
     truth = torch.from_numpy(stage.train.truth[bag.index : bag.index + 1]).float()
-    truth = truth.to(stage.device)
-    everything = torch.ones((1, len(bag.features)), dtype=torch.bool, device=stage.device)
-    pooled = pool_bags(
-        stage.recipe.pooling, out.tile_logits[None], out.attention_logits[None], everything
-    )
-    return bag_loss(pooled, truth, weights) + stage.recipe.exact_negative_weight * (
-        exact_negative_loss(out.tile_logits[None], truth, labels_complete=stage.train.complete)
+    everything = torch.ones(len(seen.tile_logits), dtype=torch.bool, device=stage.device)
+    return stage.objective.loss(
+        stage.network, seen, seen, bag.cells, everything, truth.to(stage.device), epoch=0
     )
