@@ -138,7 +138,9 @@ def coffee_reference_table(result: dict[str, Any]) -> list[str]:
     lines += [
         "",
         (
-            f"Frozen MobileNetV2 at {result['long_side_px']} px, out of fold over all five folds. "
+            f"Frozen MobileNetV2 at {result['long_side_px']} px, out of fold over all five folds; "
+            "learning rate and epochs chosen for each method inside the first fold's training "
+            "photos. "
             f"{origin(result)}."
         ),
     ]
