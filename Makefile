@@ -69,10 +69,11 @@ bench: $(STAMP) ## Run the benchmarks that need no data of their own
 	$(RUN)/python benchmarks/synthetic_speed.py
 	$(RUN)/python benchmarks/synthetic_shortcut.py
 
-docs: $(STAMP) ## Draw the maps of the tree anew, and check links and commands in the documents
+docs: $(STAMP) ## Write the maps, tables and drawings anew, and check what the documents say
 	$(RUN)/python docs/write_maps.py
 	$(RUN)/python docs/write_tables.py
-	$(RUN)/python -m pytest -q tests/test_project.py
+	$(RUN)/python docs/draw_method.py
+	$(RUN)/python -m pytest -q tests/test_project.py tests/test_method_doc.py
 
 # No machine's paths or hosts enter the files: they hold names, versions and hashes.
 LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes \

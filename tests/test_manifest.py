@@ -129,3 +129,24 @@ def test_what_is_not_a_manifest_is_refused(folder: Path, content: bytes) -> None
     (folder / MANIFEST_NAME).write_bytes(content)
     with pytest.raises(InputError, match=r"is damaged|has version None"):
         read_manifest(folder)
+
+
+def test_labels_that_exclude_each_other_come_back_so(folder: Path) -> None:
+    assert not read_manifest(folder).rules().calibration.exclusive
+    change(folder, lambda values: values.update(exclusive=True))
+    assert read_manifest(folder).rules().calibration.exclusive
+
+
+def test_a_promise_comes_back_and_binds_the_choice_it_was_made_for(folder: Path) -> None:
+    choice = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))["choice"]
+    promise = {
+        "loss_frac": 0.05, "confidence": 0.95, "per_label": False, "words": "It is promised.",
+        "choice": choice, "choice_before": {**choice, "max_tiles": 9},
+    }  # fmt: skip
+    change(folder, lambda values: values.update(promise=promise))
+    read = read_manifest(folder).promise
+    assert read is not None
+    assert (read.words, read.choice_before.max_tiles) == ("It is promised.", 9)
+    change(folder, lambda values: values["choice"].update(threshold_prob=0.9))
+    with pytest.raises(InputError, match="the promise was made for another choice of tiles"):
+        read_manifest(folder)

@@ -49,18 +49,21 @@ def train(
     return load(folder)
 
 
-def load(run: str | Path) -> Model:
-    """Load the model of a run.
+def load(run: str | Path, *, runtime: str | None = None, threads: int | None = None) -> Model:
+    """Load the model of a run, or an exported one, which needs no PyTorch.
 
     Args:
-        run: a run folder, or its ``model`` folder.
+        run: a run folder, or a model folder.
+        runtime: ``torch``, ``onnxruntime`` or ``openvino``; by default what the folder holds.
+        threads: CPU threads of the runtime; by default one a core that this process may use.
 
     Raises:
-        InputError: when there is no finished model, or it is damaged or of another version.
+        InputError: when there is no finished model, it is damaged or of another version, or its
+            runtime is not installed.
     """
     from leafscout.inference import load as loading
 
-    return loading.load(run)
+    return loading.load(run, runtime=runtime, threads=threads)
 
 
 def free_folder(wanted: Path) -> Path:

@@ -166,9 +166,7 @@ class Manifest(BaseModel):
             pooling=self.pooling,
             choice=ChoiceRule(**self.choice.model_dump()),
             glance_weight=self.glance_weight,
-            calibration=Calibration(
-                self.calibration_scale, self.calibration_shift, self.exclusive
-            ),
+            calibration=Calibration(self.calibration_scale, self.calibration_shift, self.exclusive),
             thresholds=self.thresholds,
             expert_macs=self.expert_macs,
             scout_macs_per_px=self.scout_macs_per_px,

@@ -6,20 +6,25 @@ can supply.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from leafscout.diagnosis.calibrate import Calibration, sigmoid
 from leafscout.diagnosis.fuse import fill_unread, fuse_evidence
-from leafscout.diagnosis.pooling import pool_tiles
+from leafscout.diagnosis.pooling import ATTENTION_POOLINGS, pool_tiles
+from leafscout.focus.tile_reader import read_tiles
 from leafscout.glance.choose import ChoiceRule, choose_tiles
 from leafscout.glance.places import pool_places
 from leafscout.glance.view import glance_size_px_hw, take_glance
-from leafscout.photos.tiles import cut_tiles, lay_tiles
-from leafscout.types import Evidence, FloatArray, Photo, Pixels, Tiles
+from leafscout.photos.tiles import lay_tiles
+from leafscout.types import Evidence, FloatArray, Glance, Photo, Pixels, Tiles
+
+ReadTiles: TypeAlias = Callable[[Photo, Tiles, NDArray[np.intp]], Pixels]
+"""A photo, its grid and which tiles → (tiles, tile_px, tile_px, 3) pixels."""
 
 
 class GlanceEvidence(NamedTuple):
@@ -48,6 +53,24 @@ class TileEvidence(NamedTuple):
     tile_logits: FloatArray
     attention_logits: FloatArray
     place_logits: FloatArray
+
+
+class Scouted(NamedTuple):
+    """What the glance says about one photo.
+
+    Attributes:
+        tiles: the grid.
+        scout_logits: (tiles,) "something is wrong here".
+        scout_label_logits: (tiles, labels) guess at the expert's evidence.
+        glance_logits: (labels,) photo-level evidence.
+        read: (tiles,) True for the tiles that the expert is to read; none is an early exit.
+    """
+
+    tiles: Tiles
+    scout_logits: FloatArray
+    scout_label_logits: FloatArray
+    glance_logits: FloatArray
+    read: NDArray[np.bool_]
 
 
 class Networks(Protocol):
@@ -100,23 +123,37 @@ class GlanceAndFocus:
     networks: Networks
     rules: Rules
 
-    def forward(self, photo: Photo, *, read_all: bool = False) -> tuple[Evidence, Tiles]:
+    def forward(
+        self, photo: Photo, *, read_all: bool = False, read: ReadTiles = read_tiles
+    ) -> tuple[Evidence, Tiles]:
         """Look at one photo.
 
         Args:
             photo: the photo.
             read_all: let the expert read every tile; the reference that skipping is judged by.
+            read: how tiles are read from the photo; changes memory, never what is read.
 
         Returns:
             The evidence, and the grid of tiles that it refers to.
         """
-        rules = self.rules
-        tiles = lay_tiles(photo.size_px_hw, rules.tile_px)
+        scouted = self.scout(take_glance(photo, self.rules.glance_px), read_all=read_all)
+        found = None
+        if scouted.read.any():
+            chosen = np.flatnonzero(scouted.read)
+            found = self.networks.run_expert(read(photo, scouted.tiles, chosen))
+        return self.conclude(scouted, found), scouted.tiles
 
-        # Glance: where is something wrong?
-        seen = self.networks.run_scout(take_glance(photo, rules.glance_px).pixels)
+    def scout(self, glance: Glance, *, read_all: bool = False) -> Scouted:
+        """Glance: where is something wrong, and which tiles are worth a closer look?
+
+        Args:
+            glance: of a photo, made by ``take_glance`` with the rules' size.
+            read_all: choose every tile.
+        """
+        rules = self.rules
+        tiles = lay_tiles(glance.photo_size_px_hw, rules.tile_px)
+        seen = self.networks.run_scout(glance.pixels)
         scout_logits = pool_places(seen.score_map[None], tiles)[:, 0]
-        scout_label_logits = pool_places(seen.label_maps, tiles)
         read = choose_tiles(
             sigmoid(scout_logits).astype(np.float32),
             sigmoid(seen.glance_logits).astype(np.float32),
@@ -124,28 +161,37 @@ class GlanceAndFocus:
         )
         if read_all:
             read = np.ones(len(tiles), dtype=np.bool_)
+        return Scouted(
+            tiles, scout_logits, pool_places(seen.label_maps, tiles), seen.glance_logits, read
+        )
 
-        # Focus: what is it? Nothing chosen: the expert never runs.
-        tile_logits = np.full((len(tiles), len(rules.labels)), np.nan, dtype=np.float32)
+    def conclude(self, scouted: Scouted, found: TileEvidence | None) -> Evidence:
+        """Focus: what is it? All evidence of a photo together.
+
+        Args:
+            scouted: what the glance said.
+            found: the expert's answer for the tiles to read, in their order; None when there are
+                none: the expert never ran.
+        """
+        labels, read = len(self.rules.labels), scouted.read
+        tile_logits = np.full((len(read), labels), np.nan, dtype=np.float32)
         attention_logits = np.zeros_like(tile_logits)
-        place_logits = np.zeros((0, len(rules.labels), 1, 1), dtype=np.float32)
-        if read.any():
-            found = self.networks.run_expert(cut_tiles(photo.pixels, tiles, np.flatnonzero(read)))
+        place_logits = np.zeros((0, labels, 1, 1), dtype=np.float32)
+        if found is not None:
             tile_logits[read] = found.tile_logits
             attention_logits[read] = found.attention_logits
             place_logits = found.place_logits
-
         evidence = Evidence(
-            scout_logits=scout_logits,
-            scout_label_logits=scout_label_logits,
-            glance_logits=seen.glance_logits,
+            scout_logits=scouted.scout_logits,
+            scout_label_logits=scouted.scout_label_logits,
+            glance_logits=scouted.glance_logits,
             read=read,
             tile_logits=tile_logits,
             attention_logits=attention_logits,
-            focus_logits=np.zeros(len(rules.labels), dtype=np.float32),
+            focus_logits=np.zeros(labels, dtype=np.float32),
             place_logits=place_logits,
         )
-        return replace(evidence, focus_logits=self.pool(evidence, read)), tiles
+        return replace(evidence, focus_logits=self.pool(evidence, read))
 
     def pool(self, evidence: Evidence, read: NDArray[np.bool_]) -> FloatArray:
         """Pool the evidence of all tiles, as if only some of those read had been read.
@@ -162,7 +208,7 @@ class GlanceAndFocus:
         filled = fill_unread(
             evidence.tile_logits, evidence.scout_logits, evidence.scout_label_logits, read
         )
-        if pooling != "gated_attention":
+        if pooling not in ATTENTION_POOLINGS:
             return pool_tiles(pooling, filled, attention, everything)
         # The scout gives no attention: only what was read is weighed against each other.
         if read.any():

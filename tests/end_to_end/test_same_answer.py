@@ -15,7 +15,8 @@ from PIL import ExifTags, Image
 
 import leafscout
 from leafscout.errors import InputError
-from leafscout.inference.load import Model, PhotoDiagnosis
+from leafscout.inference.answer import PhotoDiagnosis
+from leafscout.inference.load import Model
 from leafscout.photos.decode import decode_photo
 from leafscout.types import Diagnosis
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from leafscout.diagnosis.calibrate import Calibration
 from leafscout.glance.choose import ChoiceRule
+from leafscout.inference.export_run import ExportOptions, export_run
 from leafscout.model import Rules
 from leafscout.networks import build_expert, build_scout
 from leafscout.photos.fingerprint import fingerprint_many
@@ -62,9 +63,7 @@ def used_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_photos(tmp_path_factory.mktemp("used") / "photos", rows, seed=1)
 
 
-@pytest.fixture
-def untrained_run(used_photos: Path, tmp_path: Path) -> Path:
-    """A run folder as training leaves it."""
+def write_untrained_run(run: Path, used_photos: Path) -> Path:
     table = read_labels(used_photos)
     splits = ["train"] * 4 + ["val"] * 2 + ["test"] * 2
     plan = {
@@ -72,7 +71,6 @@ def untrained_run(used_photos: Path, tmp_path: Path) -> Path:
         "labels": list(LABELS), "healthy_names": ["healthy"], "labels_complete": True,
         "recipe": choose_recipe("tiny").to_dict(),
     }  # fmt: skip
-    run = tmp_path / "run"
     open_run(run, plan, resume=False)
     prints = fingerprint_many(table.paths, workers=1)
     write_splits(
@@ -87,6 +85,20 @@ def untrained_run(used_photos: Path, tmp_path: Path) -> Path:
         run, build_expert("tiny", 2), build_scout("tiny", 2),
         FittedRules(RULES, (True, True), variants), version="0", data_fingerprint="0",
     )  # fmt: skip
+    return run
+
+
+@pytest.fixture
+def untrained_run(used_photos: Path, tmp_path: Path) -> Path:
+    """A run folder as training leaves it."""
+    return write_untrained_run(tmp_path / "run", used_photos)
+
+
+@pytest.fixture(scope="session")
+def exported_run(used_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Such a run with an ONNX model in ``exports/onnx``; must not be changed."""
+    run = write_untrained_run(tmp_path_factory.mktemp("runs") / "exported_run", used_photos)
+    export_run(run, ExportOptions(threads=1))
     return run
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 import leafscout
 from leafscout.errors import InputError, PhotoError
-from leafscout.inference.load import Failure, PhotoDiagnosis, area_read, write_picture
+from leafscout.inference.answer import Failure, PhotoDiagnosis, area_read, write_picture
 from leafscout.photos.tiles import lay_tiles
 
 

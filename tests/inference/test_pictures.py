@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from leafscout.inference.pictures import choose_examples, choose_mistakes, draw_pictures
+from leafscout.inference.pictures import (
+    BLIND_ZONE,
+    choose_examples,
+    choose_mistakes,
+    draw_pictures,
+    replace_pictures,
+)
 from leafscout.photos.labels import read_labels
 from leafscout.types import Diagnosis
 
@@ -67,6 +73,22 @@ def drawn(photo_writer: Callable[..., Path], diagnosis_of: Make, tmp_path: Path)
     (folder / "mine.txt").write_text("mine")
     draw_pictures(folder, diagnoses, table, table.truth, glance_px=96)
     return folder
+
+
+def test_an_audit_and_an_evaluation_leave_each_others_pictures(
+    drawn: Path, diagnosis_of: Make, photo_writer: Callable[..., Path], tmp_path: Path
+) -> None:
+    evaluated = {path.name for path in drawn.glob("*.jpg")}
+    spot = np.full((80, 80, 3), 90, dtype=np.uint8)
+    replace_pictures(drawn, BLIND_ZONE, [(spot, "one"), (spot, "two")])
+    replace_pictures(drawn, BLIND_ZONE, [(spot, "three")])
+    assert {path.name for path in drawn.glob("*.jpg")} == evaluated | {"blind_zone_00.jpg"}
+    rows = [("a.png", "rust"), ("b.png", "healthy")]
+    table = read_labels(photo_writer(tmp_path / "others", rows, seed=6))
+    draw_pictures(drawn, [diagnosis_of(0.9), diagnosis_of(0.1)], table, table.truth, glance_px=96)
+    captions = json.loads((drawn / "captions.json").read_text())
+    assert [one["caption"] for one in captions if one["group"] == BLIND_ZONE] == ["three"]
+    assert {one["file"] for one in captions} == {path.name for path in drawn.glob("*.jpg")}
 
 
 def test_pictures_and_captions_belong_together(drawn: Path) -> None:

@@ -12,8 +12,9 @@ from leafscout.diagnosis.pooling import POOLINGS
 from leafscout.networks import build_expert
 from leafscout.photos.decode import decode_photo
 from leafscout.photos.labels import LabelTable
-from leafscout.training.expert_stage import ExpertStage, judge, rank_for_learning
+from leafscout.training.expert_stage import ExpertStage, judge
 from leafscout.training.recipes import Recipe
+from leafscout.training.tile_selection import rank_for_learning
 
 CPU = torch.device("cpu")
 

@@ -62,7 +62,8 @@ def press_ctrl_c(patch: pytest.MonkeyPatch, stage: Any, at_call: int) -> list[in
 @pytest.mark.slow
 def test_the_run_folder_is_complete(run: Path, data: Path) -> None:
     assert {path.name for path in run.iterdir()} == {
-        "plan.json", "splits.csv", "history.csv", "variants.json", "checkpoints", "model"
+        "plan.json", "splits.csv", "history.csv", "tile_histograms.json", "variants.json",
+        "checkpoints", "model",
     }  # fmt: skip
     plan = read_plan(run)
     assert plan["photos"]["train"] + plan["photos"]["val"] == 40

@@ -7,7 +7,17 @@ from typing import Annotated
 import typer
 
 import leafscout
-from leafscout.cli import data_commands, demo_command, diagnose_command, run_commands
+from leafscout.cli import (
+    audit_commands,
+    bench_command,
+    compare,
+    data_commands,
+    demo_command,
+    diagnose_command,
+    export_command,
+    plan,
+    run_commands,
+)
 from leafscout.cli.failures import PatientGroup
 
 app = typer.Typer(
@@ -45,10 +55,16 @@ app.command(rich_help_panel=_LEARN)(demo_command.demo)
 app.command(rich_help_panel=_LOOK)(data_commands.synth)
 app.command(rich_help_panel=_LOOK)(data_commands.check)
 app.command(rich_help_panel=_LOOK)(data_commands.split)
+app.command(rich_help_panel=_LEARN)(plan.plan)
 app.command(rich_help_panel=_LEARN)(run_commands.train)
 app.command(rich_help_panel=_LEARN)(run_commands.evaluate)
+app.command(rich_help_panel=_LEARN)(compare.compare)
+app.command(rich_help_panel=_LEARN)(audit_commands.audit)
+app.command(rich_help_panel=_LEARN)(audit_commands.promise)
 app.command(rich_help_panel=_LEARN)(run_commands.report)
 app.command(rich_help_panel=_USE)(diagnose_command.diagnose)
+app.command(rich_help_panel=_USE)(export_command.export)
+app.command(rich_help_panel=_USE)(bench_command.bench)
 
 
 def main() -> None:

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import json
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from leafscout.cli.options import AsJson, Run
+from leafscout.cli.options import AsJson, RunOrExported, Runtime, Threads, Workers
+from leafscout.cli.screen import show_progress
 from leafscout.errors import InputError
 
 if TYPE_CHECKING:
-    from leafscout.inference.load import Failure, PhotoDiagnosis
+    from leafscout.inference.answer import Failure, PhotoDiagnosis
+    from leafscout.inference.load import Model
+    from leafscout.inference.many import Pace
+    from leafscout.reports.journal import Journal
     from leafscout.types import Diagnosis, Pixels
 
 
 def diagnose(
-    run: Run,
+    run: RunOrExported,
     photos: Annotated[
         list[str],
         typer.Argument(help="Photos, folders of photos, or patterns.", show_default=False),
@@ -29,12 +36,25 @@ def diagnose(
     csv: Annotated[
         Path | None, typer.Option(help="Also write a CSV file, a row for each photo.")
     ] = None,
+    jsonl: Annotated[
+        Path | None,
+        typer.Option("--jsonl", help="Also write a file with one JSON object a line for each."),
+    ] = None,
     overlay: Annotated[
         Path | None, typer.Option(help="Also write a picture of each diagnosis into this folder.")
     ] = None,
     html: Annotated[
         Path | None, typer.Option(help="Also write one page with all diagnoses; opens offline.")
     ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Go on with a --csv or --jsonl that was stopped; skip what it has."
+        ),
+    ] = False,
+    workers: Workers = None,
+    runtime: Runtime = None,
+    threads: Threads = None,
 ) -> None:
     """Diagnose photos. With --json, standard output holds one JSON object a line for each photo.
 
@@ -42,27 +62,102 @@ def diagnose(
     """
     import leafscout
     from leafscout.reports.diagnosis_page import write_diagnosis_page
-    from leafscout.reports.diagnosis_records import write_csv
 
     paths = find_photos(photos)
-    for file in (csv, html):
-        # Told before the work, not after it.
-        if file is not None and not file.resolve().parent.is_dir():
-            raise InputError(f"The folder of {file} does not exist. Make it, or name another one.")
+    _check_outputs(csv, jsonl, html, resume=resume)
     if overlay is not None:
         overlay.mkdir(parents=True, exist_ok=True)
-    desk = _Desk(as_json=as_json, overlay=overlay, draw=overlay is not None or html is not None)
-    answers = desk.handle(leafscout.load(run).diagnose_many(paths))
-    if html is not None:
-        # The page takes the diagnoses as they come: 200 pictures need not be held at once.
-        write_diagnosis_page(html, ((done, shown) for done, shown in answers if shown is not None))
-    for _ in answers:
-        pass
-    if csv is not None:
-        write_csv(csv, desk.records)
+    model = leafscout.load(run, runtime=runtime, threads=threads)
+    journal = _open_journal(jsonl or csv, model, resume=resume)
+    done = journal.answered() if journal else set()
+    todo = [path for path in paths if str(path) not in done]
+    if len(todo) < len(paths):
+        before = len(paths) - len(todo)
+        typer.echo(f"{before} of {len(paths)} photos were diagnosed before.", err=True)
+    desk = _Desk(
+        as_json=as_json,
+        overlay=overlay,
+        draw=overlay is not None or html is not None,
+        journal=journal,
+    )
+    desk.reserve_names(paths)
+    with _show_progress_beside_output() as progress:
+        found = model.diagnose_many(todo, pace=_choose_pace(workers))
+        answers = desk.handle(_count(found, len(todo), progress))
+        if html is not None:
+            # The page takes the diagnoses as they come: 200 pictures need not be held at once.
+            write_diagnosis_page(
+                html, ((one, shown) for one, shown in answers if shown is not None)
+            )
+        for _ in answers:
+            pass
+    if journal is not None:
+        _write_records(journal, paths, csv, jsonl)
     if desk.failed:
         typer.echo(f"{desk.failed} of {len(paths)} photos could not be diagnosed.", err=True)
         raise typer.Exit(1)
+
+
+def _check_outputs(
+    csv: Path | None, jsonl: Path | None, html: Path | None, *, resume: bool
+) -> None:
+    for file in (csv, jsonl, html):
+        # Told before the work, not after it.
+        if file is not None and not file.resolve().parent.is_dir():
+            raise InputError(f"The folder of {file} does not exist. Make it, or name another one.")
+    if resume and csv is None and jsonl is None:
+        raise InputError("--resume goes on with a file: name it with --csv or --jsonl.")
+    if resume and html is not None:
+        raise InputError(
+            "A page needs the pictures of all photos, and --resume skips some of them. "
+            "Leave out --html or --resume."
+        )
+
+
+def _open_journal(target: Path | None, model: Model, *, resume: bool) -> Journal | None:
+    from leafscout.reports.journal import open_journal
+
+    if target is None:
+        return None
+    fingerprint = hashlib.sha256(model.manifest.model_dump_json().encode()).hexdigest()
+    return open_journal(target, fingerprint, resume=resume)
+
+
+def _write_records(
+    journal: Journal, paths: list[Path], csv: Path | None, jsonl: Path | None
+) -> None:
+    from leafscout.reports.diagnosis_records import write_csv, write_json_lines
+
+    records = [journal.records[str(path)] for path in paths]
+    if csv is not None:
+        write_csv(csv, records)
+    if jsonl is not None:
+        write_json_lines(jsonl, records)
+    journal.close()
+
+
+def _choose_pace(workers: int | None) -> Pace:
+    from leafscout.inference.many import DEFAULT_PACE, Pace
+
+    return DEFAULT_PACE if workers is None else Pace(workers=workers, ahead=2 * workers + 2)
+
+
+@contextmanager
+def _show_progress_beside_output() -> Iterator[Callable[[int, int], None]]:
+    """A bar where the answers go elsewhere; on a terminal they are the progress themselves."""
+    if sys.stdout.isatty():
+        yield lambda _done, _total: None
+        return
+    with show_progress("diagnosing", redirect=False) as progress:
+        yield progress
+
+
+def _count(
+    answers: Iterable[PhotoDiagnosis | Failure], total: int, progress: Callable[[int, int], None]
+) -> Iterator[PhotoDiagnosis | Failure]:
+    for number, answer in enumerate(answers, start=1):
+        yield answer
+        progress(number, total)
 
 
 def find_photos(given: Iterable[str]) -> list[Path]:
@@ -99,28 +194,43 @@ class _Desk:
     as_json: bool
     overlay: Path | None
     draw: bool
-    records: list[dict[str, Any]] = field(default_factory=list)
+    journal: Journal | None = None
     failed: int = 0
-    _names: set[str] = field(default_factory=set)
+    _names: dict[str, str] = field(default_factory=dict)
+
+    def reserve_names(self, paths: Iterable[Path]) -> None:
+        """Name each photo's picture; the same photos get the same names, resumed or not."""
+        # Photos of two folders may share a name, and no picture may take a photo's place.
+        taken: set[str] = set()
+        for path in paths:
+            stem = f"{path.stem}_diagnosis"
+            name, number = stem, 1
+            while name in taken:
+                number += 1
+                name = f"{stem}_{number}"
+            taken.add(name)
+            self._names[str(path)] = f"{name}.jpg"
 
     def handle(
         self, answers: Iterable[PhotoDiagnosis | Failure]
     ) -> Iterator[tuple[Diagnosis, Pixels | None]]:
-        from leafscout.inference.load import Failure, write_picture
+        from leafscout.inference.answer import Failure, write_picture
 
         for answer in answers:
             if isinstance(answer, Failure):
                 self._fail(answer)
                 continue
             record = answer.to_dict()
-            self.records.append(record)
             if self.as_json:
                 typer.echo(json.dumps(record, ensure_ascii=False))
             else:
                 typer.echo(describe(answer.diagnosis))
             picture = answer.draw() if self.draw else None
             if self.overlay is not None and picture is not None:
-                write_picture(self.overlay / self._free_name(answer.diagnosis.source), picture)
+                name = self._names[answer.diagnosis.source]
+                write_picture(self.overlay / name, picture)
+            # Last: what is in the journal is wholly done.
+            self._note(record)
             yield answer.diagnosis, picture
 
     def _fail(self, failure: Failure) -> None:
@@ -128,20 +238,14 @@ class _Desk:
 
         self.failed += 1
         record = failure_record(failure.source, failure.error)
-        self.records.append(record)
+        self._note(record)
         typer.echo(f"Not diagnosed: {failure.error}", err=True)
         if self.as_json:
             typer.echo(json.dumps(record, ensure_ascii=False))
 
-    def _free_name(self, source: str) -> str:
-        # Photos of two folders may share a name, and no picture may take a photo's place.
-        stem = f"{Path(source).stem}_diagnosis"
-        name, number = stem, 1
-        while name in self._names:
-            number += 1
-            name = f"{stem}_{number}"
-        self._names.add(name)
-        return f"{name}.jpg"
+    def _note(self, record: dict[str, Any]) -> None:
+        if self.journal is not None:
+            self.journal.append(record)
 
 
 def describe(diagnosis: Diagnosis) -> str:

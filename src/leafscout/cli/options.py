@@ -72,6 +72,9 @@ Weights = Annotated[
     ),
 ]
 Run = Annotated[Path, typer.Argument(help="A run folder.", show_default=False)]
+RunOrExported = Annotated[
+    Path, typer.Argument(help="A run folder, or an exported model.", show_default=False)
+]
 Seed = Annotated[int, typer.Option(min=0, help="Everything random follows from it.")]
 Workers = Annotated[
     int | None,
@@ -104,4 +107,15 @@ Duration = Annotated[
         help="Wall time for the whole run, such as 90s, 20m or 1h30m.",
         show_default=False,
     ),
+]
+Runtime = Annotated[
+    str | None,
+    typer.Option(
+        help="torch, onnxruntime or openvino; what the folder holds by default.",
+        show_default=False,
+    ),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(min=1, help="CPU threads of the networks; all cores by default."),
 ]

@@ -21,6 +21,7 @@ from leafscout.cli.options import (
     Weights,
     Workers,
 )
+from leafscout.cli.plan import plan_training
 from leafscout.cli.screen import print_evaluation
 
 _FROM_RECIPE = "the recipe's by default"
@@ -29,7 +30,17 @@ _FROM_RECIPE = "the recipe's by default"
 def train(
     data: Data,
     out: Annotated[Path, typer.Option(help="The run folder to write.", show_default=False)],
-    recipe: Annotated[str, typer.Option(help="tiny, mobile or full.")] = "mobile",
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="tiny, mobile or full; mobile by default.", show_default=False),
+    ] = None,
+    auto: Annotated[
+        bool,
+        typer.Option(
+            "--auto",
+            help="Let `leafscout plan` choose what is not given: recipe, sizes, epochs.",
+        ),
+    ] = False,
     photos: PhotosRoot = None,
     weights: Weights = None,
     time: Duration = None,
@@ -48,6 +59,12 @@ def train(
     ] = None,
     pooling: Annotated[
         str | None, typer.Option(help=f"Tile evidence to photo evidence; {_FROM_RECIPE}.")
+    ] = None,
+    expert_shrink: Annotated[
+        int | None,
+        typer.Option(
+            help=f"Pixels of a tile averaged to one before the expert: 1, 2 or 4; {_FROM_RECIPE}."
+        ),
     ] = None,
     expert: Annotated[
         str | None, typer.Option(help=f"Backbone of the expert; {_FROM_RECIPE}.")
@@ -84,11 +101,14 @@ def train(
         "tile_px": tile_px,
         "glance_px": glance_px,
         "pooling": pooling,
+        "expert_shrink": expert_shrink,
         "expert": expert,
         "scout": scout,
     }
     try:
-        training.train(data, out, recipe=recipe, overrides=overrides, options=options)
+        if auto:
+            recipe, overrides, options = plan_training(data, out, recipe, overrides, options)
+        training.train(data, out, recipe=recipe or "mobile", overrides=overrides, options=options)
     except KeyboardInterrupt as error:
         kept = (out / "plan.json").is_file()
         typer.echo(

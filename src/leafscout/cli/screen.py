@@ -19,8 +19,12 @@ from rich.table import Table
 
 
 @contextmanager
-def show_progress(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error, where that is a terminal; call it with photos done and wanted."""
+def show_progress(title: str, *, redirect: bool = True) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error, where that is a terminal; call it with photos done and wanted.
+
+    ``redirect`` moves printed lines above the bar, to standard error with it: not for a command
+    whose standard output is read by another program.
+    """
     console = Console(stderr=True)
     columns = (
         TextColumn("[bold]{task.description}"),
@@ -29,7 +33,11 @@ def show_progress(title: str) -> Iterator[Callable[[int, int], None]]:
         TimeRemainingColumn(),
     )
     with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
+        *columns,
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+        redirect_stdout=redirect,
     ) as bars:
         task = bars.add_task(title, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)

@@ -6,7 +6,7 @@ import numpy as np
 
 from leafscout.types import FloatArray
 
-UNSURE_ODDS = 2.0
+UNSURE_ODDS = 1.5
 """A label whose odds differ from its threshold's by less than this factor is a close call."""
 
 

@@ -5,7 +5,8 @@ of the tiles that count, and gives (labels,) logits. The order of the tiles does
 tiles have no influence, and a bag without tiles has the logit ``EMPTY_BAG_LOGIT``: no evidence.
 
 This is what runs in a diagnosis; ``leafscout.diagnosis.pooling_torch`` holds the twins used in
-training.
+training. Poolings that learn from the features of all tiles at once stand in
+``leafscout.diagnosis.context``: they teach the expert, and are not deployed.
 """
 
 from __future__ import annotations
@@ -56,8 +57,18 @@ def pool_noisy_or(logits: _Array, attention_logits: _Array) -> _Array:  # noqa: 
     return pooled
 
 
-def pool_gated_attention(logits: _Array, attention_logits: _Array) -> _Array:
-    """Mean of the tiles weighted by a softmax of their attention (Ilse et al. 2018, eq. 9)."""
+def pool_mean(logits: _Array, attention_logits: _Array) -> _Array:  # noqa: ARG001
+    """The mean of all tiles: what a lesion says is thinned by every tile without one."""
+    mean: _Array = logits.mean(axis=0)
+    return mean
+
+
+def pool_attention(logits: _Array, attention_logits: _Array) -> _Array:
+    """Mean of the tiles weighted by a softmax of their attention (Ilse et al. 2018, eq. 7).
+
+    Plain and gated attention differ in where the weights come from (eq. 8 and 9), which is the
+    expert's business; what is done with them is the same.
+    """
     weights = np.exp(attention_logits - attention_logits.max(axis=0))
     pooled: _Array = (weights * logits).sum(axis=0) / weights.sum(axis=0)
     return pooled
@@ -65,11 +76,16 @@ def pool_gated_attention(logits: _Array, attention_logits: _Array) -> _Array:
 
 POOLINGS: dict[str, Pooling] = {
     "max": pool_max,
+    "mean": pool_mean,
     "top_k_mean": pool_top_k_mean,
     "log_sum_exp": pool_log_sum_exp,
     "noisy_or": pool_noisy_or,
-    "gated_attention": pool_gated_attention,
+    "attention": pool_attention,
+    "gated_attention": pool_attention,
 }
+
+ATTENTION_POOLINGS = ("attention", "gated_attention")
+"""Those that weigh tiles by their attention."""
 
 
 def pool_tiles(
@@ -80,7 +96,7 @@ def pool_tiles(
     Args:
         name: a key of ``POOLINGS``.
         logits: (tiles, labels) evidence.
-        attention_logits: (tiles, labels); only gated attention uses it.
+        attention_logits: (tiles, labels); only the ``ATTENTION_POOLINGS`` use it.
         mask: (tiles,) True for the tiles that count.
 
     Returns:

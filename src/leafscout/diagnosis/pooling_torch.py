@@ -38,17 +38,24 @@ def _noisy_or(logits: Tensor, attention_logits: Tensor, mask: Tensor) -> Tensor:
     return total + torch.log(-torch.expm1(-total))
 
 
-def _gated_attention(logits: Tensor, attention_logits: Tensor, mask: Tensor) -> Tensor:
+def _mean(logits: Tensor, attention_logits: Tensor, mask: Tensor) -> Tensor:  # noqa: ARG001
+    total: Tensor = logits.masked_fill(~mask, 0.0).sum(dim=1)
+    return total / mask.sum(dim=1).clamp(min=1)
+
+
+def _attention(logits: Tensor, attention_logits: Tensor, mask: Tensor) -> Tensor:
     weights = attention_logits.masked_fill(~mask, -torch.inf).softmax(dim=1)
     return (weights * logits.masked_fill(~mask, 0.0)).sum(dim=1)
 
 
 BAG_POOLINGS: dict[str, BagPooling] = {
     "max": _max,
+    "mean": _mean,
     "top_k_mean": _top_k_mean,
     "log_sum_exp": _log_sum_exp,
     "noisy_or": _noisy_or,
-    "gated_attention": _gated_attention,
+    "attention": _attention,
+    "gated_attention": _attention,
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from leafscout.photos.jpeg_photo import JpegPhoto
 from leafscout.types import Glance, Photo
 
 GLANCE_STEP_PX = 16
@@ -31,16 +32,24 @@ def glance_size_px_hw(photo_size_px_hw: tuple[int, int], long_side_px: int) -> t
 
 
 def take_glance(photo: Photo, long_side_px: int) -> Glance:
-    """Shrink a photo by averaging areas.
+    """Shrink a photo by averaging areas: the one way to a glance, in training and afterwards.
+
+    A photo in a JPEG file is decoded small, so its glance differs a little (well below one step of
+    256 on average) from that of the same pixels given as an array.
 
     Args:
-        photo: the photo.
+        photo: the photo; its pixels are not decoded where its file can be decoded small.
         long_side_px: wanted long side of the glance in pixels.
 
     Returns:
-        The glance; every pixel of the photo has the same weight in it.
+        The glance; every pixel of the photo has about the same weight in it.
+
+    Raises:
+        PhotoError: when the photo is decoded now and its data are damaged.
     """
     height, width = glance_size_px_hw(photo.size_px_hw, long_side_px)
-    image = Image.fromarray(photo.pixels)
-    small = image.resize((width, height), Image.Resampling.BOX, reducing_gap=None)
-    return Glance(pixels=np.array(small), photo_size_px_hw=photo.size_px_hw)
+    small = photo.shrink((height, width)) if isinstance(photo, JpegPhoto) else None
+    if small is None:
+        image = Image.fromarray(photo.pixels)
+        small = np.array(image.resize((width, height), Image.Resampling.BOX, reducing_gap=None))
+    return Glance(pixels=small, photo_size_px_hw=photo.size_px_hw)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import time
 from dataclasses import dataclass, field
@@ -14,7 +13,6 @@ from numpy.typing import NDArray
 
 from leafscout.diagnosis.calibrate import Calibration
 from leafscout.diagnosis.fuse import fuse_evidence
-from leafscout.errors import InputError
 from leafscout.evaluation.localisation import (
     Localisation,
     count_false_tiles,
@@ -26,12 +24,13 @@ from leafscout.evaluation.localisation import (
 from leafscout.evaluation.summary import BaselineAnswers, EvaluationSummary, summarise
 from leafscout.evaluation.tables import write_tables
 from leafscout.explanation.lesion_map import peak_px_xy
+from leafscout.inference.answer import build_diagnosis
 from leafscout.inference.lesion_truth import LesionTruth, read_lesion_truth
-from leafscout.inference.load import Model, build_diagnosis, load
+from leafscout.inference.load import Model, load
 from leafscout.inference.pictures import draw_pictures
-from leafscout.photos.decode import decode_photo
-from leafscout.photos.fingerprint import fingerprint_many
-from leafscout.photos.labels import LabelTable, read_labels
+from leafscout.inference.unseen_photos import align_labels, unseen_photos
+from leafscout.photos.decode import open_photo
+from leafscout.photos.labels import LabelTable
 from leafscout.training.progress import TrainingProgress
 from leafscout.training.run_folder import read_plan, write_rows
 from leafscout.types import Diagnosis, Evidence, FloatArray
@@ -98,8 +97,8 @@ def evaluate_run(
     """
     model = load(run)
     plan = read_plan(run)
-    table, notes = _unseen_photos(run, data, plan, photos_root, force=force)
-    truth = _align_labels(table, model.labels)
+    table, notes = unseen_photos(run, data, plan, photos_root, force=force)
+    truth = align_labels(table, model.labels)
     lesions = None if boxes is None and masks is None else read_lesion_truth(boxes, masks)
     if lesions is not None:
         lesions.check_names(table.names)
@@ -131,58 +130,6 @@ def evaluate_run(
     return summary
 
 
-def _unseen_photos(
-    run: Path, data: Path, plan: dict[str, Any], photos_root: Path | None, *, force: bool
-) -> tuple[LabelTable, list[str]]:
-    """The photos to evaluate on, and what a reader must know about them."""
-    table = read_labels(
-        data,
-        healthy_names=plan["healthy_names"],
-        complete=plan["labels_complete"],
-        photos_root=photos_root,
-    )
-    with (run / "splits.csv").open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    used = {row["sha256"]: row["split"] for row in rows if row["split"] != "test"}
-    held_out = {row["sha256"] for row in rows if row["split"] == "test"}
-    prints = [one.sha256 for one in fingerprint_many(table.paths)]
-    overlap = [index for index, digest in enumerate(prints) if digest in used]
-    if not overlap:
-        return table, []
-    test = [index for index, digest in enumerate(prints) if digest in held_out]
-    if test and not force:
-        note = (
-            f"Evaluated on the {len(test)} photos of the run's own test split; the "
-            f"{len(overlap)} that it was trained or validated on were left out."
-        )
-        return table.subset(test), [note]
-    if not force:
-        raise InputError(
-            f"{len(overlap)} of the {len(prints)} photos in {data} were used to train or validate "
-            f"{run} (for example {table.names[overlap[0]]}): figures on them would flatter the "
-            "model. Give other photos, or add --force to see them marked as such."
-        )
-    note = (
-        f"FORCED: {len(overlap)} of {len(prints)} photos were used to train or validate this "
-        "model. These figures say nothing about new photos."
-    )
-    return table, [note]
-
-
-def _align_labels(table: LabelTable, labels: tuple[str, ...]) -> NDArray[np.bool_]:
-    """(photos, model's labels) truth; refuses labels that the model does not know."""
-    unknown = [name for name in table.labels if name not in labels]
-    if unknown:
-        raise InputError(
-            f"{table.source} has labels that the model does not know: {', '.join(unknown)}. "
-            f"It was trained on: {', '.join(labels)}."
-        )
-    truth = np.zeros((len(table.paths), len(labels)), dtype=np.bool_)
-    for column, name in enumerate(table.labels):
-        truth[:, labels.index(name)] = table.truth[:, column]
-    return truth
-
-
 def _ask(
     model: Model,
     table: LabelTable,
@@ -194,7 +141,7 @@ def _ask(
     with progress.task("diagnosing", total=len(table.paths)) as task:
         for path in table.paths:
             started_s = time.perf_counter()
-            photo = decode_photo(path)
+            photo = open_photo(path)
             evidence, tiles = model.core.forward(photo)
             diagnosis = build_diagnosis(model.core, photo, evidence, tiles, started_s)
             answers.diagnoses.append(diagnosis)
@@ -219,7 +166,9 @@ def _variants(run: Path, answers: Answers) -> dict[str, BaselineAnswers]:
             values["glance_weight"],
         )
         calibration = Calibration(
-            tuple(values["calibration_scale"]), tuple(values["calibration_shift"])
+            tuple(values["calibration_scale"]),
+            tuple(values["calibration_shift"]),
+            exclusive=values.get("exclusive", False),
         )
         out[name] = BaselineAnswers(
             calibration.apply(fused).astype(np.float64), np.asarray(values["thresholds"])

@@ -4,103 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from leafscout.diagnosis.calibrate import sigmoid
-from leafscout.diagnosis.decide import healthy_probability, reason_to_doubt
-from leafscout.errors import InputError, PhotoError
-from leafscout.explanation.lesion_map import build_lesion_map, find_lesion_boxes, lesion_cell_px
-from leafscout.explanation.overlay import draw_overlay
-from leafscout.manifest import Manifest, read_manifest
+from leafscout.errors import InputError
+from leafscout.focus.tile_reader import TileReader
+from leafscout.inference.answer import Failure, PhotoDiagnosis, build_diagnosis
+from leafscout.inference.many import DEFAULT_PACE, Pace, diagnose_photos
+from leafscout.inference.runtimes import find_model
+from leafscout.manifest import Manifest
 from leafscout.model import GlanceAndFocus
-from leafscout.photos.decode import decode_photo
-from leafscout.reports.diagnosis_page import write_diagnosis_page
-from leafscout.reports.diagnosis_records import diagnosis_record, write_json
-from leafscout.types import Cost, Diagnosis, Evidence, Photo, Pixels, Tiles
+from leafscout.photos.decode import open_photo
 
 PhotoSource = str | Path | bytes | NDArray[Any]
-
-LESION_PROB = 0.5
-"""Places at or above this probability are marked as lesions."""
-
-
-@dataclass(frozen=True, eq=False)
-class PhotoDiagnosis:
-    """A diagnosis with its photo, so that it can be drawn and saved.
-
-    Attributes:
-        diagnosis: the answer.
-        photo: the upright photo.
-    """
-
-    diagnosis: Diagnosis
-    photo: Photo
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The labels found; empty means healthy."""
-        return self.diagnosis.present
-
-    @property
-    def probs(self) -> dict[str, float]:
-        """Label → calibrated probability, 0..1."""
-        return {
-            label: float(prob)
-            for label, prob in zip(self.diagnosis.labels, self.diagnosis.label_probs, strict=True)
-        }
-
-    def draw(self) -> Pixels:
-        """A picture of the photo with lesions, tiles looked at and probabilities."""
-        return draw_overlay(self.photo, self.diagnosis)
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-safe values."""
-        return diagnosis_record(self.diagnosis)
-
-    def save(self, path: str | Path) -> Path:
-        """Save as a page (``.html``), a picture (``.jpg``, ``.png``) or values (``.json``).
-
-        Raises:
-            InputError: when the ending is another one or the file cannot be written.
-        """
-        target = Path(path)
-        suffix = target.suffix.lower()
-        if suffix == ".html":
-            return write_diagnosis_page(target, [(self.diagnosis, self.draw())])
-        if suffix == ".json":
-            write_json(target, self.to_dict())
-            return target
-        if suffix in {".jpg", ".jpeg", ".png"}:
-            return write_picture(target, self.draw())
-        raise InputError(
-            f"Expected a file ending in .html, .json, .jpg or .png, but got {target.name!r}."
-        )
-
-    def __repr__(self) -> str:
-        found = ", ".join(self.labels) or "healthy"
-        cost = self.diagnosis.cost
-        return (
-            f"<{self.diagnosis.source}: {found}; "
-            f"{cost.tiles_read} of {cost.tiles_total} tiles looked at>"
-        )
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A photo of a folder that could not be diagnosed.
-
-    Attributes:
-        source: the photo.
-        error: why, in a sentence.
-    """
-
-    source: str
-    error: str
 
 
 class Model:
@@ -116,6 +34,7 @@ class Model:
         self.core = core
         self.manifest = manifest
         self.run = run
+        self._reader = TileReader()
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -136,128 +55,41 @@ class Model:
             PhotoError: when the photo cannot be used.
         """
         started_s = time.perf_counter()
-        decoded = decode_photo(photo)
-        evidence, tiles = self.core.forward(decoded, read_all=read_all)
-        diagnosis = build_diagnosis(self.core, decoded, evidence, tiles, started_s)
-        return PhotoDiagnosis(diagnosis, decoded)
+        opened = open_photo(photo)
+        evidence, tiles = self.core.forward(opened, read_all=read_all, read=self._reader.read)
+        diagnosis = build_diagnosis(self.core, opened, evidence, tiles, started_s)
+        return PhotoDiagnosis(diagnosis, opened)
 
-    def diagnose_many(self, photos: Iterable[str | Path]) -> Iterator[PhotoDiagnosis | Failure]:
-        """Diagnose photos one after another; one that cannot be used does not stop the others.
+    def diagnose_many(
+        self, photos: Iterable[str | Path], *, pace: Pace = DEFAULT_PACE
+    ) -> Iterator[PhotoDiagnosis | Failure]:
+        """Diagnose photos, the next ones decoded meanwhile; a bad one does not stop the others.
 
         Args:
             photos: paths.
+            pace: how much is done at a time; the answers do not depend on it.
 
         Yields:
             A diagnosis or a failure for each, in order.
         """
-        for path in photos:
-            try:
-                yield self.diagnose(path)
-            except PhotoError as error:
-                yield Failure(str(path), str(error))
+        return diagnose_photos(self.core, photos, pace)
 
 
-def build_diagnosis(
-    core: GlanceAndFocus, photo: Photo, evidence: Evidence, tiles: Tiles, started_s: float
-) -> Diagnosis:
-    """Decide, mark the lesions and count the cost.
+def load(run: str | Path, *, runtime: str | None = None, threads: int | None = None) -> Model:
+    """Load the model of a run, or an exported one.
 
     Args:
-        core: the model.
-        photo: the photo.
-        evidence: what ``core.forward`` gave.
-        tiles: the photo's grid.
-        started_s: ``time.perf_counter()`` when the work on this photo began.
-    """
-    rules, read = core.rules, evidence.read
-    probs = core.label_probs(evidence)
-    thresholds = np.asarray(rules.thresholds, dtype=np.float32)
-    present = tuple(
-        label for label, found in zip(rules.labels, probs >= thresholds, strict=True) if found
-    )
-    cell_px = lesion_cell_px(tiles.tile_px, evidence.place_logits.shape[3])
-    if not read.any():
-        cell_px = tiles.tile_px // 4
-    lesion_map = build_lesion_map(
-        tiles,
-        read,
-        evidence.place_logits,
-        cell_px=cell_px,
-        place_offset_px=rules.place_offset_px,
-    )
-    lesion_boxes = find_lesion_boxes(
-        lesion_map, cell_px, photo.size_px_hw, rules.labels, present, min_prob=LESION_PROB
-    )
-    tiles_read = int(read.sum())
-    cost = Cost(
-        macs=core.count_macs(photo.size_px_hw, tiles_read),
-        macs_all_tiles=rules.expert_macs * len(tiles),
-        tiles_read=tiles_read,
-        tiles_total=len(tiles),
-        area_read_frac=area_read(tiles, read),
-        seconds=time.perf_counter() - started_s,
-    )
-    return Diagnosis(
-        source=photo.source,
-        photo_size_px_hw=photo.size_px_hw,
-        labels=rules.labels,
-        label_probs=probs,
-        thresholds=thresholds,
-        healthy_prob=healthy_probability(probs),
-        unsure=reason_to_doubt(rules.labels, probs, thresholds),
-        tiles=tiles,
-        read=read,
-        scout_probs=sigmoid(evidence.scout_logits).astype(np.float32),
-        tile_probs=sigmoid(evidence.tile_logits).astype(np.float32),
-        lesion_map=lesion_map,
-        lesion_map_px=cell_px,
-        lesion_boxes=lesion_boxes,
-        cost=cost,
-    )
-
-
-def area_read(tiles: Tiles, read: NDArray[np.bool_]) -> float:
-    """Share of a photo's pixels inside the tiles read, overlaps counted once, 0..1."""
-    height, width = tiles.photo_size_px_hw
-    seen = np.zeros((height, width), dtype=np.bool_)
-    for left, top, right, bottom in tiles.boxes_px_xyxy[read]:
-        seen[top:bottom, left:right] = True
-    return float(seen.mean())
-
-
-def write_picture(path: Path, pixels: Pixels) -> Path:
-    """Write pixels as JPEG or PNG, without any metadata.
+        run: a run folder, or a model folder.
+        runtime: ``torch``, ``onnxruntime`` or ``openvino``; by default what the folder holds.
+        threads: CPU threads of the runtime; by default one a core that this process may use.
 
     Raises:
-        InputError: when the file cannot be written.
+        InputError: when there is no finished model, it is damaged or of another version, or its
+            runtime is not installed.
     """
-    from PIL import Image
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(path, quality=90)
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be written ({error.strerror or error}). Choose another place for it."
-        ) from error
-    return path
-
-
-def load(run: str | Path) -> Model:
-    """Load the model of a run.
-
-    Args:
-        run: a run folder, or its ``model`` folder.
-
-    Raises:
-        InputError: when there is no finished model, or it is damaged or of another version.
-    """
+    if threads is not None and threads < 1:
+        raise InputError(f"Expected threads to be at least 1, but got {threads}.")
     folder = Path(run)
-    if not folder.is_dir():
-        raise InputError(f"There is no run folder {folder}. Train one with `leafscout train`.")
-    model_folder = folder / "model" if (folder / "plan.json").is_file() else folder
-    manifest = read_manifest(model_folder)
-    from leafscout.inference.torch_runtime import load_networks
-
-    return Model(GlanceAndFocus(load_networks(model_folder, manifest), manifest.rules()),
-                 manifest, folder)  # fmt: skip
+    stored = find_model(folder, runtime)
+    core = GlanceAndFocus(stored.open_networks(threads), stored.manifest.rules())
+    return Model(core, stored.manifest, folder)

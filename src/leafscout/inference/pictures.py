@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from leafscout.errors import InputError
 from leafscout.explanation.mosaic import MosaicItem, draw_glance_comparison, draw_mosaic
 from leafscout.explanation.overlay import draw_overlay
 from leafscout.glance.view import glance_size_px_hw
@@ -17,6 +18,10 @@ from leafscout.photos.decode import decode_photo
 from leafscout.photos.labels import LabelTable
 from leafscout.training.checkpoint import write_atomically
 from leafscout.types import Diagnosis, Pixels
+
+CAPTIONS = "captions.json"
+BLIND_ZONE = "blind_zone"
+"""Group of pictures that belong to an audit, not to an evaluation."""
 
 DIAGNOSES = 10
 MISTAKES = 8
@@ -42,14 +47,15 @@ def draw_pictures(
         glance_px: long side of the model's glance.
     """
     folder.mkdir(exist_ok=True)
+    # An audit's pictures are not ours to throw away.
+    captions = [entry for entry in _read_captions(folder) if entry["group"] == BLIND_ZONE]
+    audited = {entry["file"] for entry in captions}
     for old in folder.glob("*.jpg"):
-        old.unlink()
-    captions: list[dict[str, str]] = []
+        if old.name not in audited:
+            old.unlink()
 
     def keep(group: str, number: int, pixels: Pixels, caption: str) -> None:
-        name = f"{group}_{number:02d}.jpg"
-        Image.fromarray(pixels).save(folder / name, quality=85)
-        captions.append({"file": name, "group": group, "caption": caption})
+        captions.append(_save(folder, group, number, pixels, caption))
 
     groups = {
         "diagnoses": choose_examples(diagnoses, truth, DIAGNOSES),
@@ -83,7 +89,45 @@ def draw_pictures(
         for index in np.linspace(0, len(diagnoses) - 1, min(MOSAIC, len(diagnoses))).astype(int)
     ]
     keep("mosaic", 0, draw_mosaic(items, columns=6), "truth above, diagnosis below")
-    write_atomically(folder / "captions.json", json.dumps(captions, indent=1).encode())
+    write_atomically(folder / CAPTIONS, json.dumps(captions, indent=1).encode())
+
+
+def replace_pictures(folder: Path, group: str, pictures: Sequence[tuple[Pixels, str]]) -> None:
+    """Replace the pictures of one group by others, and leave the rest as they are.
+
+    Args:
+        folder: of the run's pictures; made where needed.
+        group: a key of ``leafscout.reports.run_report.GROUPS``.
+        pictures: (height, width, 3) RGB and caption of each.
+    """
+    folder.mkdir(exist_ok=True)
+    captions = [entry for entry in _read_captions(folder) if entry["group"] != group]
+    for old in folder.glob(f"{group}_*.jpg"):
+        old.unlink()
+    captions += [
+        _save(folder, group, number, pixels, caption)
+        for number, (pixels, caption) in enumerate(pictures)
+    ]
+    write_atomically(folder / CAPTIONS, json.dumps(captions, indent=1).encode())
+
+
+def _read_captions(folder: Path) -> list[dict[str, str]]:
+    path = folder / CAPTIONS
+    if not path.is_file():
+        return []
+    try:
+        entries: list[dict[str, str]] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(
+            f"{path} is damaged: it is not readable as JSON. Remove it and evaluate again."
+        ) from error
+    return entries
+
+
+def _save(folder: Path, group: str, number: int, pixels: Pixels, caption: str) -> dict[str, str]:
+    name = f"{group}_{number:02d}.jpg"
+    Image.fromarray(pixels).save(folder / name, quality=85)
+    return {"file": name, "group": group, "caption": caption}
 
 
 def choose_examples(

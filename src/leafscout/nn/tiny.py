@@ -6,15 +6,20 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+LAST_STRIDE_3X3 = 8
+"""The coarsest map that is made with kernels wider than one cell."""
+
 
 class TinyBackbone(nn.Module):
-    """Plain 3×3 convolutions, halved by maxima, without normalisation.
+    """Convolutions, halved by maxima, without normalisation.
 
     A lesion covers few pixels of a tile. The maximum hands what stands out on to coarser maps
     undiluted, so the first layers learn from the first photos on; strided convolutions would have
-    to learn, layer by layer, not to average it away. Normalising each tile by itself would amplify
-    the noise of empty tiles until they look like lesions, and the few tiles of a step are too alike
-    for batch statistics; He initialisation (He et al. 2015, eq. 10) is enough for so few layers.
+    to learn, layer by layer, not to average it away. Beyond stride ``LAST_STRIDE_3X3`` kernels are
+    1×1: a place sees little more than itself, so the strongest is where the lesion lies (Brendel &
+    Bethge 2019, bags of local features). Normalising each tile by itself would amplify the noise
+    of empty tiles until they look like lesions, and the few tiles of a step are too alike for batch
+    statistics; He initialisation (He et al. 2015, eq. 10) is enough for so few layers.
 
     Args:
         stride: how much smaller the feature map is than the image, a power of two from 4.
@@ -29,14 +34,16 @@ class TinyBackbone(nn.Module):
         super().__init__()
         self.stride = stride
         # Full resolution would cost most of the time, so the first halving is a strided one.
-        stages = [nn.Sequential(*_convolve(3, width, stride=2))]
+        stages = [nn.Sequential(*_convolve(3, width, kernel=3, stride=2))]
         self.channels, reached = width, 2
         while reached < stride:
             channels = width * min(4, max(1, reached // 4))
+            reached *= 2
+            kernel = 3 if reached <= LAST_STRIDE_3X3 else 1
             # Rounding up keeps the border of images that no power of two divides.
             halve = nn.MaxPool2d(2, ceil_mode=True)
-            stages.append(nn.Sequential(halve, *_convolve(self.channels, channels)))
-            self.channels, reached = channels, reached * 2
+            stages.append(nn.Sequential(halve, *_convolve(self.channels, channels, kernel)))
+            self.channels = channels
         self.stages = nn.ModuleList(stages)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -75,8 +82,8 @@ class TinyBackbone(nn.Module):
         return convolution.out_channels  # type: ignore[return-value]
 
 
-def _convolve(channels_in: int, channels: int, *, stride: int = 1) -> list[nn.Module]:
-    convolution = nn.Conv2d(channels_in, channels, 3, stride=stride, padding=1)
+def _convolve(channels_in: int, channels: int, kernel: int, stride: int = 1) -> list[nn.Module]:
+    convolution = nn.Conv2d(channels_in, channels, kernel, stride=stride, padding=kernel // 2)
     nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
     if convolution.bias is not None:
         nn.init.zeros_(convolution.bias)

@@ -7,7 +7,6 @@ suffix, and which decoder runs depends on the file alone, so a photo gives one a
 from __future__ import annotations
 
 import io
-import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import IO, TypeAlias
 
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 from PIL.ImageFile import ImageFile
@@ -26,6 +24,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from leafscout.errors import InputError, PhotoError
 from leafscout.photos.formats import ends_early, sniff_format
+from leafscout.photos.jpeg_photo import JpegPhoto, decode_jpeg
 from leafscout.photos.rgb import flatten, take_array, turn_upright
 from leafscout.types import Photo, Pixels
 
@@ -43,7 +42,6 @@ _OPEN: dict[str, Callable[[IO[bytes]], ImageFile]] = {
     "TIFF": TiffImageFile,
     "WebP": WebPImageFile,
 }
-_HARMLESS_WARNING = re.compile(r"extraneous bytes before marker 0xd9")
 
 
 @dataclass(frozen=True)
@@ -85,6 +83,29 @@ def decode_photo(
             large or too small.
         InputError: when an array is not an image.
     """
+    photo = open_photo(source, limits=limits, name=name)
+    _ = photo.pixels
+    return photo
+
+
+def open_photo(
+    source: PhotoSource, *, limits: DecodeLimits = DEFAULT_LIMITS, name: str | None = None
+) -> Photo:
+    """Open a photo whose pixels are decoded when they are first asked for.
+
+    Size, format and completeness are checked at once. Ordinary JPEG files (baseline, one or three
+    channels) are left undecoded, so that a glance can be had for less than a full decode; all
+    others are decoded, because nothing can be saved on them.
+
+    Args:
+        source: as for ``decode_photo``.
+        limits: sizes that are accepted.
+        name: what to call the photo.
+
+    Raises:
+        PhotoError: as ``decode_photo``; damage inside a JPEG file shows when it is decoded.
+        InputError: when an array is not an image.
+    """
     if isinstance(source, np.ndarray):
         photo = Photo(pixels=take_array(source), source=name or "<array>")
         _check_size(photo.size_px_hw, limits.other_px, limits, photo.source)
@@ -93,7 +114,7 @@ def decode_photo(
         data, name = source, name or "<bytes>"
     else:
         data, name = read_photo_file(Path(source)), name or str(source)
-    return Photo(pixels=_decode_bytes(data, name, limits), source=name)
+    return _open_bytes(data, name, limits)
 
 
 def read_photo_size(source: PhotoSource) -> tuple[int, int]:
@@ -129,10 +150,14 @@ def read_photo_file(path: Path) -> bytes:
         PhotoError: when there is no such file or it starts like none of the formats.
     """
     try:
-        with path.open("rb") as file:
+        # Unbuffered, and from the start again: the bytes are not copied on their way.
+        with path.open("rb", buffering=0) as file:
             head = file.read(_SNIFF_BYTES)
             sniff_format(head, str(path))  # before the rest is read: it may be a film
-            return head + file.read()
+            if not file.seekable():
+                return head + file.readall()
+            file.seek(0)
+            return file.readall()
     except OSError as error:
         raise _explain_os_error(path, error) from error
 
@@ -167,7 +192,7 @@ def _explain_os_error(path: Path, error: OSError) -> PhotoError:
     return PhotoError("unreadable", f"{path} cannot be read: {error.strerror or error}.")
 
 
-def _decode_bytes(data: bytes, name: str, limits: DecodeLimits) -> Pixels:
+def _open_bytes(data: bytes, name: str, limits: DecodeLimits) -> Photo:
     kind = sniff_format(data[:_SNIFF_BYTES], name)
     image = _open_header(io.BytesIO(data), kind, name)
     most_px = limits.jpeg_px if kind == "JPEG" else limits.other_px
@@ -176,9 +201,13 @@ def _decode_bytes(data: bytes, name: str, limits: DecodeLimits) -> Pixels:
         raise _cut_short(kind, name)
     # Pillow's mode follows from the header alone: L has one channel, RGB has three.
     if kind == "JPEG" and image.mode in ("L", "RGB"):
-        return turn_upright(_decode_jpeg(data, name), _read_orientation(image))
-    pixels = _load(image, kind, name)
-    return turn_upright(pixels, _read_orientation(image))
+        orientation = _read_orientation(image)
+        if not image.info.get("progressive"):
+            return JpegPhoto(data, name, (image.height, image.width), orientation)
+        # Every scan must be read, whatever the size: making it small later costs less.
+        return Photo(turn_upright(decode_jpeg(data, name), orientation), name)
+    pixels = _load(image, kind, name)  # first: loading a TIFF turns it and clears the tag
+    return Photo(turn_upright(pixels, _read_orientation(image)), name)
 
 
 def _open_header(file: IO[bytes], kind: str, name: str) -> ImageFile:
@@ -230,24 +259,6 @@ def _check_size(size_px_hw: tuple[int, int], most_px: int, limits: DecodeLimits,
             f"{name} is too small: expected sides of at least {limits.min_side_px} px, but {has}. "
             "Use the original photo, not a thumbnail.",
         )
-
-
-def _decode_jpeg(data: bytes, name: str) -> Pixels:
-    try:
-        try:
-            pixels = simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True)
-        except ValueError as error:
-            # Some cameras pad before the end marker: every pixel has been decoded by then.
-            if not _HARMLESS_WARNING.search(str(error)):
-                raise
-            pixels = simplejpeg.decode_jpeg(data, colorspace="RGB", strict=False)
-    except ValueError as error:
-        raise PhotoError(
-            "unreadable",
-            f"{name} starts like a JPEG photo, but its data are damaged ({error}). Copy it again.",
-        ) from error
-    decoded: Pixels = pixels
-    return decoded
 
 
 def _load(image: ImageFile, kind: str, name: str) -> Pixels:

@@ -80,10 +80,15 @@ def turn_upright(pixels: Pixels, orientation: int) -> Pixels:
         pixels: (height, width, 3) as stored.
         orientation: 1..8 as EXIF counts them; 1 is upright.
     """
+    return np.ascontiguousarray(view_upright(pixels, orientation))
+
+
+def view_upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Apply an EXIF orientation without copying: as ``turn_upright``, but a view."""
     if orientation >= 5:
         pixels = pixels.transpose(1, 0, 2)
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
     if orientation in (2, 3, 6, 7):
         pixels = pixels[:, ::-1]
-    return np.ascontiguousarray(pixels)
+    return pixels

@@ -28,7 +28,7 @@ FAINT = "#8C9992"
 GRID = "#E4E9E6"
 LEAF = "#2F7D4F"
 _DOTS_PER_INCH = 144
-_TEXT = 11
+TEXT_PT = 11
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,14 +100,14 @@ def draw_panels(panels: Sequence[Panel]) -> bytes:
     Returns:
         A PNG; colours go by name, the same in every panel.
     """
-    figure = _new_figure(4.6 * len(panels), 4.9)
+    figure = new_figure(4.6 * len(panels), 4.9)
     names = list(dict.fromkeys(curve.name for panel in panels for curve in panel.curves))
     shown = names[: len(PALETTE)]
     colours = dict(zip(shown, PALETTE, strict=False))
     handles: dict[str, Line2D] = {}
     for place, panel in enumerate(panels, start=1):
         axes = figure.add_subplot(1, len(panels), place)
-        _dress(axes, panel.title, panel.x_label, panel.y_label)
+        dress_axes(axes, panel.title, panel.x_label, panel.y_label)
         if panel.unit_square:
             axes.set(xlim=(-0.015, 1.015), ylim=(-0.015, 1.03))
         if panel.diagonal:
@@ -127,16 +127,16 @@ def draw_panels(panels: Sequence[Panel]) -> bytes:
         for x, text in panel.marks:
             axes.axvline(x, color=FAINT, linewidth=1)
             axes.annotate(
-                _plain(text),
+                plain_text(text),
                 (x, 0.0),
                 (4, 5),
                 xycoords=("data", "axes fraction"),
                 textcoords="offset points",
                 va="bottom",
                 color=FAINT,
-                fontsize=_TEXT - 1,
+                fontsize=TEXT_PT - 1,
             )
-    words = [_plain(name, 48) for name in shown]
+    words = [plain_text(name, 48) for name in shown]
     if len(names) > len(shown):
         words[-1] += f"  (and {len(names) - len(shown)} more in grey)"
     fits = max(1, int(48 * len(panels) / (6 + max(map(len, words), default=0))))
@@ -146,11 +146,11 @@ def draw_panels(panels: Sequence[Panel]) -> bytes:
         loc="outside lower center",
         ncols=min(len(shown), fits) or 1,
         frameon=False,
-        fontsize=_TEXT,
+        fontsize=TEXT_PT,
     )
     for entry in legend.get_texts():
         entry.set_color(INK)
-    return _to_png(figure)
+    return encode_png(figure)
 
 
 def draw_bars(groups: Sequence[tuple[str, Sequence[Bar]]], *, limit: float | None = None) -> bytes:
@@ -164,10 +164,10 @@ def draw_bars(groups: Sequence[tuple[str, Sequence[Bar]]], *, limit: float | Non
         A PNG.
     """
     rows = max(len(bars) for _, bars in groups)
-    figure = _new_figure(2.0 + 4.2 * len(groups), 1.0 + 0.46 * rows)
+    figure = new_figure(2.0 + 4.2 * len(groups), 1.0 + 0.46 * rows)
     for place, (title, bars) in enumerate(groups):
         axes = figure.add_subplot(1, len(groups), place + 1)
-        _dress(axes, title, "", "")
+        dress_axes(axes, title, "", "")
         axes.grid(visible=False)
         axes.spines["bottom"].set_visible(False)
         axes.tick_params(axis="x", labelbottom=False)
@@ -175,10 +175,12 @@ def draw_bars(groups: Sequence[tuple[str, Sequence[Bar]]], *, limit: float | Non
         end = limit or max([*finite, 1e-9])
         axes.set_xlim(0, end * 1.3)
         axes.set_ylim(rows - 0.4, -0.6)
-        axes.set_yticks(range(len(bars)), [_plain(bar.name) for bar in bars] if place == 0 else [])
+        axes.set_yticks(
+            range(len(bars)), [plain_text(bar.name) for bar in bars] if place == 0 else []
+        )
         for row, bar in enumerate(bars):
             _draw_bar(axes, row, bar, end, PALETTE[place % len(PALETTE)])
-    return _to_png(figure)
+    return encode_png(figure)
 
 
 def draw_matrix(
@@ -195,15 +197,15 @@ def draw_matrix(
     Returns:
         A PNG.
     """
-    figure = _new_figure(2.6 + 0.72 * len(columns), 2.2 + 0.55 * len(rows))
+    figure = new_figure(2.6 + 0.72 * len(columns), 2.2 + 0.55 * len(rows))
     axes = figure.add_subplot()
-    _dress(axes, title, "answer", "truth")
+    dress_axes(axes, title, "answer", "truth")
     _fill_matrix(axes, values)
     axes.set_xticks(
-        range(len(columns)), [_plain(name) for name in columns], rotation=35, ha="right"
+        range(len(columns)), [plain_text(name) for name in columns], rotation=35, ha="right"
     )
-    axes.set_yticks(range(len(rows)), [_plain(name) for name in rows])
-    return _to_png(figure)
+    axes.set_yticks(range(len(rows)), [plain_text(name) for name in rows])
+    return encode_png(figure)
 
 
 def draw_binary_matrices(tables: Sequence[tuple[str, NDArray[np.float64]]]) -> bytes:
@@ -217,14 +219,14 @@ def draw_binary_matrices(tables: Sequence[tuple[str, NDArray[np.float64]]]) -> b
     """
     columns = min(4, len(tables))
     rows = math.ceil(len(tables) / columns)
-    figure = _new_figure(2.7 * columns, 2.75 * rows)
+    figure = new_figure(2.7 * columns, 2.75 * rows)
     for place, (label, values) in enumerate(tables, start=1):
         axes = figure.add_subplot(rows, columns, place)
-        _dress(axes, label, "", "")
+        dress_axes(axes, label, "", "")
         _fill_matrix(axes, values)
         axes.set_xticks([0, 1], ["found", "not found"])
         axes.set_yticks([0, 1], ["has it", "has not"], rotation=90, va="center")
-    return _to_png(figure)
+    return encode_png(figure)
 
 
 def _fill_matrix(axes: Axes, values: NDArray[np.float64]) -> None:
@@ -248,13 +250,13 @@ def _fill_matrix(axes: Axes, values: NDArray[np.float64]) -> None:
                 ha="center",
                 va="center",
                 color="white" if shares[row, column] > 0.4 else INK,
-                fontsize=_TEXT + 1,
+                fontsize=TEXT_PT + 1,
             )
 
 
 def _draw_bar(axes: Axes, row: int, bar: Bar, end: float, colour: str) -> None:
     if not math.isfinite(bar.value):
-        axes.text(0, row, " –", va="center", color=FAINT, fontsize=_TEXT)
+        axes.text(0, row, " –", va="center", color=FAINT, fontsize=TEXT_PT)
         return
     axes.barh(row, bar.value, height=0.56, color=colour, alpha=0.85)
     reach = bar.value
@@ -264,14 +266,19 @@ def _draw_bar(axes: Axes, row: int, bar: Bar, end: float, colour: str) -> None:
     axes.text(
         reach + end * 0.02,
         row,
-        _plain(bar.text) or f"{bar.value:.2f}",
+        plain_text(bar.text) or f"{bar.value:.2f}",
         va="center",
         color=INK,
-        fontsize=_TEXT,
+        fontsize=TEXT_PT,
     )
 
 
-def _new_figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of this size in inches, without a window.
+
+    Raises:
+        InputError: when matplotlib is not installed.
+    """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -286,11 +293,14 @@ def _new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _dress(axes: Axes, title: str, x_label: str, y_label: str) -> None:
-    axes.set_title(_plain(title), loc="left", color=INK, fontsize=_TEXT + 2, fontweight="bold")
-    axes.set_xlabel(_plain(x_label), color=INK, fontsize=_TEXT)
-    axes.set_ylabel(_plain(y_label), color=INK, fontsize=_TEXT)
-    axes.tick_params(colors=INK, labelsize=_TEXT, length=0)
+def dress_axes(axes: Axes, title: str, x_label: str, y_label: str) -> None:
+    """Give axes the titles and the look that all figures share."""
+    axes.set_title(
+        plain_text(title), loc="left", color=INK, fontsize=TEXT_PT + 2, fontweight="bold"
+    )
+    axes.set_xlabel(plain_text(x_label), color=INK, fontsize=TEXT_PT)
+    axes.set_ylabel(plain_text(y_label), color=INK, fontsize=TEXT_PT)
+    axes.tick_params(colors=INK, labelsize=TEXT_PT, length=0)
     axes.grid(color=GRID, linewidth=1)
     axes.set_axisbelow(True)
     for side in ("top", "right", "left"):
@@ -298,14 +308,15 @@ def _dress(axes: Axes, title: str, x_label: str, y_label: str) -> None:
     axes.spines["bottom"].set_color(FAINT)
 
 
-def _plain(text: str, longest: int = 30) -> str:
+def plain_text(text: str, longest: int = 30) -> str:
     """Text that is drawn as it is: no formulas, no names that legends skip, not too long."""
     short = text if len(text) <= longest else text[: longest - 1] + "…"
     # Legends leave out names with an underscore in front; a thin space in front keeps them.
     return ("\u2009" if short.startswith("_") else "") + short.replace("$", r"\$")
 
 
-def _to_png(figure: Figure) -> bytes:
+def encode_png(figure: Figure) -> bytes:
+    """The figure as a PNG without metadata."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=_DOTS_PER_INCH, metadata={"Software": None})
     return buffer.getvalue()

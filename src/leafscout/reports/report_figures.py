@@ -106,6 +106,37 @@ def draw_history(rows: Sequence[HistoryRow]) -> DrawnFigure:
     return DrawnFigure("training", "training", caption, draw_panels(panels))
 
 
+def draw_tile_histograms(content: Json) -> DrawnFigure:
+    """Draw how many tiles reach a probability, in photos with each label and without it.
+
+    Args:
+        content: of ``tile_histograms.json``.
+    """
+    edges = content["edges"]
+    panels = []
+    for stage in content["stages"]:
+        curves = [
+            Curve(row["label"], edges[:-1], _shares_from(row[key]), dashed=key == "absent")
+            for row in stage["labels"]
+            for key in ("present", "absent")
+        ]
+        title = f"Tiles, by the {stage['stage']}"
+        panels.append(Panel(title, "probability", "share of tiles at or above", tuple(curves)))
+    caption = (
+        "Tiles of the validation photos. Solid: photos that have the label, where few tiles should "
+        "reach far to the right. Dashed: photos without it, where none should."
+    )
+    return DrawnFigure("tile_probabilities", "training", caption, draw_panels(panels))
+
+
+def _shares_from(counts: Sequence[int]) -> list[float]:
+    """Share of all that lies in each bin or in one further right; NaN of nothing."""
+    total = sum(counts)
+    if not total:
+        return [math.nan] * len(counts)
+    return [sum(counts[start:]) / total for start in range(len(counts))]
+
+
 def _draw_label_bars(labels: Json) -> DrawnFigure:
     rows = [*labels["rows"], labels["healthy"]]
     groups = [

@@ -17,16 +17,19 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from leafscout.errors import InputError
+from leafscout.reports.audit_section import AuditSection, build_audit_section
 from leafscout.reports.report_figures import (
     DrawnFigure,
     HistoryRow,
     Json,
     draw_evaluation,
     draw_history,
+    draw_tile_histograms,
 )
 
 GROUPS: Mapping[str, str] = {
     "diagnoses": "Diagnoses",
+    "blind_zone": "Lesions at the edge of what the scout sees",
     "glance_scale": "Lesions at glance scale, beside full resolution",
     "mosaic": "Truth and answers side by side",
     "worst_mistakes": "Worst mistakes",
@@ -66,7 +69,8 @@ class Headline:
 def write_run_report(run: Path) -> Path:
     """Write ``report.html`` into a run folder, from what stands there.
 
-    It reads ``plan.json``, ``history.csv``, ``evaluation.json`` and the pictures that
+    It reads ``plan.json``, ``history.csv``, ``evaluation.json``, ``audit.json``, ``promise.json``
+    and the pictures that
     ``pictures/captions.json`` lists, and leaves out what is missing. Figures are also saved to
     ``figures/`` as PNG files. Pictures are embedded without metadata (place, time, camera).
 
@@ -84,9 +88,14 @@ def write_run_report(run: Path) -> Path:
     plan = _read_json(run / "plan.json", dict)
     evaluation = _read_json(run / "evaluation.json", dict)
     history = _read_history(run / "history.csv")
+    histograms = _read_json(run / "tile_histograms.json", dict)
+    audit = build_audit_section(
+        _read_json(run / "audit.json", dict), _read_json(run / "promise.json", dict)
+    )
     try:
-        figures = _draw_all(evaluation, history)
-        page = _render(run, plan, evaluation, figures)
+        figures = _draw_all(evaluation, history, histograms)
+        figures += [audit.figure] if audit.figure is not None else []
+        page = _render(run, plan, evaluation, audit, figures)
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
@@ -100,14 +109,26 @@ def write_run_report(run: Path) -> Path:
     return path
 
 
-def _draw_all(evaluation: Json, history: list[HistoryRow]) -> list[DrawnFigure]:
+def _draw_all(evaluation: Json, history: list[HistoryRow], histograms: Json) -> list[DrawnFigure]:
     if importlib.util.find_spec("matplotlib") is None:
         return []
     figures = draw_evaluation(evaluation)
-    return [*figures, draw_history(history)] if history else figures
+    if history:
+        figures.append(draw_history(history))
+    if histograms:
+        try:
+            figures.append(draw_tile_histograms(histograms))
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                "Expected tile_histograms.json as leafscout writes it, but it does not fit: "
+                f"{type(error).__name__} {error}. Remove the file, or train again."
+            ) from error
+    return figures
 
 
-def _render(run: Path, plan: Json, evaluation: Json, figures: list[DrawnFigure]) -> str:
+def _render(
+    run: Path, plan: Json, evaluation: Json, audit: AuditSection, figures: list[DrawnFigure]
+) -> str:
     environment = Environment(
         loader=PackageLoader("leafscout.reports"),
         autoescape=True,
@@ -131,6 +152,7 @@ def _render(run: Path, plan: Json, evaluation: Json, figures: list[DrawnFigure])
         baselines=evaluation.get("baselines") or {},
         localisation=evaluation.get("localisation"),
         cost=evaluation.get("cost"),
+        audit=audit,
         figures=figures,
         plan=_flatten(plan),
     )

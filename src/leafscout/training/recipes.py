@@ -10,6 +10,13 @@ from typing import Any
 from leafscout.diagnosis.pooling import POOLINGS
 from leafscout.errors import InputError
 
+EXPERT_TIME_FRAC = 0.6
+SCOUT_TIME_FRAC = 0.85
+"""Shares of the time that is left when the stage begins; the rest is for what follows it."""
+
+VAL_FRAC = 0.2
+"""Share of the training photos used for validation, where no split is given."""
+
 MAX_TILE_PX = 2048
 """A photo smaller than a tile is continued to a whole one, so a tile must fit into memory."""
 
@@ -142,7 +149,7 @@ def tiny() -> Recipe:
         keep_recall=0.98,
         max_tiles_frac=0.5,
         expert_stage=stage,
-        scout_stage=replace(stage, epochs=16, photos_per_step=2),
+        scout_stage=replace(stage, epochs=16),
     )
 
 
@@ -230,6 +237,14 @@ def recipe_from_dict(values: Mapping[str, Any]) -> Recipe:
     """The inverse of ``Recipe.to_dict``."""
     stages = {key: StageSettings(**values[key]) for key in ("expert_stage", "scout_stage")}
     return Recipe(**{**values, **stages})
+
+
+def choice_from_dict(values: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Name and overrides that make ``choose_recipe`` give a recipe again, from its ``to_dict``."""
+    overrides = {key: value for key, value in values.items() if not key.endswith("_stage")}
+    for stage in ("expert", "scout"):
+        overrides[f"{stage}_epochs"] = values[f"{stage}_stage"]["epochs"]
+    return str(overrides.pop("name")), overrides
 
 
 def _check(recipe: Recipe) -> None:

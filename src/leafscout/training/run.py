@@ -34,7 +34,13 @@ from leafscout.training.expert_stage import ExpertStage
 from leafscout.training.fit_rules import fit_rules
 from leafscout.training.loop import LoopOptions, train_stage
 from leafscout.training.progress import TrainingProgress
-from leafscout.training.recipes import Recipe, choose_recipe
+from leafscout.training.recipes import (
+    EXPERT_TIME_FRAC,
+    SCOUT_TIME_FRAC,
+    VAL_FRAC,
+    Recipe,
+    choose_recipe,
+)
 from leafscout.training.run_folder import (
     PLAN_VERSION,
     fingerprint_data,
@@ -46,12 +52,6 @@ from leafscout.training.run_folder import (
 from leafscout.training.scout_stage import ScoutStage
 from leafscout.training.tile_histograms import count_tile_probs, write_tile_histograms
 from leafscout.training.warm_start import warm_start
-
-EXPERT_TIME_FRAC = 0.6
-SCOUT_TIME_FRAC = 0.85
-"""Shares of the time that is left when the stage begins; the rest is for what follows it."""
-
-VAL_FRAC = 0.2
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,167 @@
+"""Controls that take trainings of their own: random labels, and shortcuts that turn around.
+
+    python benchmarks/training_controls.py [random_labels shortcut] [--photos N] [--epochs N]
+
+``random_labels``: the labels of the training photos are shuffled. A model that then does better
+than chance on test photos with true labels has seen them in some other way: the area under the
+ROC curve must hold 0.5 in its interval.
+
+``shortcut``: in training, most diseased photos show a weed and hardly any healthy one does; the
+weed is no lesion. Three tests follow on the same scenes: the weed as in training, at random, and
+turned around. A model that looks at lesions loses little from the first to the second (wanted: at
+most 5 points of AUC); one that looks at the weed falls below 0.5 on the third. It is trained with
+exact negatives on the tiles of healthy photos, and without them for comparison.
+
+Photos are painted here, small and plain; the recipe is ``tiny``. Prints and writes a JSON result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from leafscout.evaluation.bootstrap import draw_weights, percentile_interval
+from leafscout.evaluation.scores import roc_auc
+from leafscout.inference.load import load
+from leafscout.training.run import TrainOptions, train
+
+HERE = Path(__file__).parent
+SIZE_HW = (256, 320)
+LESION, WEED = (165, 80, 35), (70, 60, 150)
+WITH_LABEL, AGAINST_LABEL = 0.9, 0.1
+
+
+def paint_photo(seed: int, *, diseased: bool, weed: bool) -> np.ndarray:
+    """A leafy ground; round lesions where diseased, star-shaped weeds where there are any."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(50, 110, (16, 20, 3), dtype=np.uint8)
+    coarse[..., 1] += 60
+    pixels = np.array(Image.fromarray(coarse).resize(SIZE_HW[::-1], Image.Resampling.BICUBIC))
+    y, x = np.mgrid[: SIZE_HW[0], : SIZE_HW[1]]
+    # Drawn for every photo, so that scenes are the same whatever is shown in them.
+    places = rng.integers(14, (SIZE_HW[0] - 14, SIZE_HW[1] - 14), (8, 2))
+    radii = rng.uniform(5, 10, 8)
+    for index, ((top, left), radius) in enumerate(zip(places, radii, strict=True)):
+        away = np.hypot(y - top, x - left)
+        if index < 3 and diseased:
+            pixels[away < radius] = LESION
+        if index >= 5 and weed:
+            angle = np.arctan2(y - top, x - left)
+            pixels[away < radius * (0.9 + 0.6 * np.cos(5 * angle))] = WEED
+    return pixels
+
+
+def paint_set(folder: Path, photos: int, seed: int, weed_if_diseased: float,
+              weed_if_healthy: float, *, shuffled: bool = False) -> Path:  # fmt: skip
+    """Half of the photos diseased; weeds with these chances. Labels shuffled where asked for."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng([seed, photos])
+    diseased = np.arange(photos) % 2 == 0
+    chance = np.where(diseased, weed_if_diseased, weed_if_healthy)
+    weeds = rng.random(photos) < chance
+    for index in range(photos):
+        pixels = paint_photo(1000 * seed + index, diseased=diseased[index], weed=weeds[index])
+        Image.fromarray(pixels).save(folder / f"{index:04d}.jpg", quality=92)
+    given = rng.permutation(diseased) if shuffled else diseased
+    rows = [f"{i:04d}.jpg,{'rust' if has_it else 'healthy'}" for i, has_it in enumerate(given)]
+    (folder / "labels.csv").write_text("image,labels\n" + "\n".join(rows) + "\n")
+    return folder
+
+
+def measure_auc(run: Path, folder: Path) -> dict[str, float]:
+    """AUC of the deployed path on the photos' true state, with a bootstrap interval."""
+    model = load(run)
+    paths = sorted(folder.glob("*.jpg"))
+    scores = np.array([model.diagnose(path).probs["rust"] for path in paths])
+    truth = np.arange(len(paths)) % 2 == 0
+    drawn = np.concatenate(
+        [roc_auc(truth, scores, weights) for weights in draw_weights(len(paths), 1000, 0)]
+    )
+    low, high = percentile_interval(drawn)
+    return {"auc": float(roc_auc(truth, scores)[0]), "low": low, "high": high}
+
+
+def train_on(folder: Path, out: Path, given: argparse.Namespace, seed: int, **extra: Any) -> Path:
+    overrides = {"epochs": given.epochs, "tile_px": 96, "glance_px": 320, **extra}
+    options = TrainOptions(seed=seed, threads=1, workers=1)
+    return train(folder, out, recipe="tiny", overrides=overrides, options=options)
+
+
+def control_random_labels(work: Path, given: argparse.Namespace, seed: int) -> dict[str, Any]:
+    photos = paint_set(work / "train", given.photos, 1 + seed, 0.5, 0.5, shuffled=True)
+    test = paint_set(work / "test", given.photos, 101 + seed, 0.5, 0.5)
+    result = measure_auc(train_on(photos, work / "run", given, seed), test)
+    return {**result, "passes": result["low"] <= 0.5 <= result["high"]}
+
+
+def control_shortcut(work: Path, given: argparse.Namespace, seed: int) -> dict[str, Any]:
+    photos = paint_set(work / "train", given.photos, 1 + seed, WITH_LABEL, AGAINST_LABEL)
+    chances = {
+        "as_in_training": (WITH_LABEL, AGAINST_LABEL),
+        "at_random": (0.5, 0.5),
+        "turned_around": (AGAINST_LABEL, WITH_LABEL),
+    }
+    # The same seed: the same scenes and lesions, other weeds.
+    tests = {
+        name: paint_set(work / name, given.photos, 101 + seed, *chance)
+        for name, chance in chances.items()
+    }
+    result: dict[str, Any] = {}
+    for name, extra in (("with_exact_negatives", {}),
+                        ("without", {"exact_negative_weight": 0.0})):  # fmt: skip
+        run = train_on(photos, work / f"run_{name}", given, seed, **extra)
+        aucs = {key: measure_auc(run, folder) for key, folder in tests.items()}
+        drop = aucs["as_in_training"]["auc"] - aucs["at_random"]["auc"]
+        result[name] = {**aucs, "drop": drop}
+    return {**result, "passes": result["with_exact_negatives"]["drop"] <= 0.05}
+
+
+CONTROLS = {"random_labels": control_random_labels, "shortcut": control_shortcut}
+
+
+def main() -> None:
+    """Run the controls for each seed and write the result."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("controls", nargs="*", default=list(CONTROLS))
+    parser.add_argument("--photos", type=int, default=80, help="in each set")
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "training_controls.json")
+    given = parser.parse_args()
+    outcomes: dict[str, list[dict[str, Any]]] = {}
+    for name in given.controls:
+        if name not in CONTROLS:
+            raise SystemExit(f"There is no control {name!r}. Expected: {', '.join(CONTROLS)}.")
+        for seed in given.seeds:
+            with tempfile.TemporaryDirectory() as folder:
+                outcome = {"seed": seed, **CONTROLS[name](Path(folder), given, seed)}
+            outcomes.setdefault(name, []).append(outcome)
+            print(json.dumps({name: outcome}), flush=True)
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=HERE, check=False
+    ).stdout.strip()
+    result = {
+        "command": f"python benchmarks/training_controls.py {' '.join(given.controls)} "
+        f"--photos {given.photos} --epochs {given.epochs}",
+        "commit": commit,
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
+        "seeds": given.seeds,
+        "controls": outcomes,
+    }
+    given.out.parent.mkdir(exist_ok=True)
+    given.out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The drawings of the documents, made from the code's own names."""

@@ -1,0 +1,105 @@
+"""Commands that question a finished run: promise, audit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from leafscout.cli.options import AsJson, Data, PhotosRoot, Run, Seed
+
+
+def promise(
+    run: Run,
+    data: Data,
+    loss: Annotated[
+        float,
+        typer.Option(help="The largest share of diseased photos that may lose their diagnosis."),
+    ] = 0.05,
+    confidence: Annotated[
+        float, typer.Option(help="How sure that must be, between 0 and 1.")
+    ] = 0.95,
+    per_label: Annotated[
+        bool,
+        typer.Option("--per-label", help="Promise it for each disease by itself."),
+    ] = False,
+    photos: PhotosRoot = None,
+    as_json: AsJson = False,
+    seed: Seed = 0,
+) -> None:
+    """Bound how many diseased photos lose their diagnosis because tiles are dropped.
+
+    Takes labelled photos that were used for nothing else, and changes which tiles the model reads
+    so that the promise holds. Exits with 1 when nothing can be promised; the model then stays as
+    it was.
+    """
+    from leafscout.inference.promise_run import promise_run
+
+    outcome = promise_run(
+        run,
+        data,
+        loss_frac=loss,
+        confidence=confidence,
+        per_label=per_label,
+        photos_root=photos,
+        seed=seed,
+    )
+    if as_json:
+        typer.echo(json.dumps(outcome.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        for line in (*outcome.notes, *outcome.sentences()):
+            typer.echo(line)
+    if outcome.choice is None:
+        raise typer.Exit(1)
+
+
+def audit(
+    run: Run,
+    data: Data,
+    boxes: Annotated[
+        Path | None,
+        typer.Option(help="CSV of lesion boxes, instead of the places that the expert finds."),
+    ] = None,
+    masks: Annotated[Path | None, typer.Option(help="Folder of lesion masks, likewise.")] = None,
+    most: Annotated[
+        int, typer.Option(min=2, help="Look at this many photos at most; each takes a while.")
+    ] = 60,
+    photos: PhotosRoot = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Take photos that the run was trained on, too.")
+    ] = False,
+    as_json: AsJson = False,
+    seed: Seed = 0,
+) -> None:
+    """Ask a model what it does not see, and whether it looks at lesions or at something else.
+
+    Shows it smaller and fainter lesions, shifts and covers photos, asks whether background betrays
+    the label, and lists labels that look wrong. Writes audit.json, pictures and the report.
+    """
+    from leafscout.inference.audit_run import audit_run
+    from leafscout.reports.run_report import write_run_report
+
+    found = audit_run(
+        run,
+        data,
+        boxes=boxes,
+        masks=masks,
+        most=most,
+        photos_root=photos,
+        force=force,
+        seed=seed,
+    )
+    page = write_run_report(run)
+    if as_json:
+        typer.echo(json.dumps(found.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
+        return
+    for note in found.notes:
+        typer.echo(note)
+    typer.echo(f"Audited on {found.photos} photos, {found.healthy} of them healthy.")
+    for sentence in found.blind_zone.sentences():
+        typer.echo(f"  {sentence}")
+    for finding in found.findings:
+        typer.echo(f"{'!' if finding.concern else ' '} {finding.sentence}")
+    typer.echo(f"Report: {page}")

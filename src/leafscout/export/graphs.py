@@ -1,0 +1,179 @@
+"""Scout and expert as ONNX graphs: bytes of pixels in, evidence out, normalisation inside."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from leafscout.errors import InputError
+from leafscout.export.quiet import quiet_logs
+from leafscout.focus.expert import Expert
+from leafscout.glance.scout import Scout
+from leafscout.glance.view import GLANCE_STEP_PX
+from leafscout.model import GlanceEvidence, TileEvidence
+
+OPSET = 20
+"""Version of the ONNX operators; every onnxruntime that LeafScout accepts knows it."""
+
+_LARGEST_GLANCE_PX = 1 << 14
+_MOST_TILES = 1 << 16
+
+
+_Network = TypeVar("_Network", bound=nn.Module)
+
+
+class ScoutGraph(nn.Module):
+    """The scout as a runtime sees it: one glance in, the fields of ``GlanceEvidence`` out.
+
+    Args:
+        scout: in evaluation mode.
+    """
+
+    def __init__(self, scout: Scout) -> None:
+        super().__init__()
+        self.scout = scout
+
+    def forward(self, glance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(height, width, 3) bytes → score map, label maps, glance logits."""
+        out = self.scout(glance.permute(2, 0, 1)[None])
+        return out.score_map[0], out.label_maps[0], out.glance_logits[0]
+
+
+class ExpertGraph(nn.Module):
+    """The expert as a runtime sees it: tiles in, the fields of ``TileEvidence`` out.
+
+    Args:
+        expert: in evaluation mode.
+    """
+
+    def __init__(self, expert: Expert) -> None:
+        super().__init__()
+        self.expert = expert
+
+    def forward(self, tiles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(tiles, tile_px, tile_px, 3) bytes → tile, attention and place logits."""
+        out = self.expert(tiles.permute(0, 3, 1, 2))
+        return out.tile_logits, out.attention_logits, out.place_logits
+
+
+def write_scout_graph(scout: Scout, path: Path) -> None:
+    """Write the scout for glances of any size in steps of ``GLANCE_STEP_PX``.
+
+    Args:
+        scout: trained.
+        path: of the ONNX file.
+
+    Raises:
+        InputError: when a part of it cannot be written as ONNX.
+    """
+    step, most = GLANCE_STEP_PX, _LARGEST_GLANCE_PX // GLANCE_STEP_PX
+    rows, columns = (torch.export.Dim(name, min=2, max=most) for name in ("rows", "columns"))
+    _write_graph(
+        ScoutGraph(prepare_network(scout)),
+        torch.zeros(16 * step, 12 * step, 3, dtype=torch.uint8),
+        {0: step * rows, 1: step * columns},
+        path,
+        what=f"The scout, on the backbone {scout.backbone.name!r},",
+        names=("glance", GlanceEvidence._fields),
+    )
+
+
+def write_expert_graph(expert: Expert, tile_px: int, path: Path) -> None:
+    """Write the expert for any number of tiles.
+
+    Args:
+        expert: trained.
+        tile_px: side of a tile.
+        path: of the ONNX file.
+
+    Raises:
+        InputError: when a part of it cannot be written as ONNX.
+    """
+    _write_graph(
+        ExpertGraph(prepare_network(expert)),
+        torch.zeros(2, tile_px, tile_px, 3, dtype=torch.uint8),
+        {0: torch.export.Dim("tiles", min=1, max=_MOST_TILES)},
+        path,
+        what=f"The expert, on the backbone {expert.backbone.name!r},",
+        names=("tiles", TileEvidence._fields),
+    )
+
+
+def prepare_network(network: _Network) -> _Network:
+    """A copy on the CPU, in evaluation mode, whose settings are numbers instead of tensors.
+
+    A setting that is saved with the weights (how much the expert shrinks its tiles) is a tensor of
+    no dimensions. As a tensor its value is unknown while the graph is drawn, and no branch could
+    be taken by it.
+    """
+    copied = copy.deepcopy(network).cpu().eval()
+    for name, value in list(copied.named_buffers(recurse=False)):
+        if value.dim() == 0:
+            delattr(copied, name)
+            setattr(copied, name, value.item())
+    return copied
+
+
+def _write_graph(
+    network: nn.Module,
+    example: Tensor,
+    dynamic_dims: dict[int, Any],
+    path: Path,
+    *,
+    what: str,
+    names: tuple[str, tuple[str, ...]],
+) -> None:
+    given, found = names
+    with quiet_logs():
+        try:
+            program = torch.onnx.export(
+                network,
+                (example,),
+                input_names=[given],
+                output_names=list(found),
+                opset_version=OPSET,
+                dynamic_shapes=(dynamic_dims,),
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
+        except Exception as error:  # the exporter lets through whatever a network raises
+            raise InputError(
+                f"{what} cannot be written as ONNX: {_reason(error)}. Train with another "
+                "backbone, for example mobilenetv2_100, or use the run as it is."
+            ) from error
+    if program is None:
+        raise InputError(f"{what} cannot be written as ONNX by this version of PyTorch.")
+    forget_origins(program.model)
+    program.save(str(path), external_data=False)
+
+
+def forget_origins(model: Any) -> None:
+    """Remove the exporter's notes: they name source files and folders of this computer.
+
+    Args:
+        model: an ``onnx_ir.Model``; changed in place.
+    """
+    for graph in model.graphs():
+        graph.metadata_props.clear()
+        graph.doc_string = None
+        values = [*graph.inputs, *graph.initializers.values()]
+        for node in graph:
+            node.metadata_props.clear()
+            node.doc_string = None
+            values += node.outputs
+        for value in values:
+            value.metadata_props.clear()
+    model.metadata_props.clear()
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost reason, in one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__).rstrip(".")[:300]

@@ -1,0 +1,223 @@
+"""Does an exported model say what its PyTorch model says? Both look at the same photos."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from leafscout.diagnosis.calibrate import sigmoid
+from leafscout.errors import InputError
+from leafscout.model import GlanceAndFocus
+from leafscout.photos.decode import open_photo
+from leafscout.types import Evidence, FloatArray, Photo
+
+ROUNDING = 1e-4
+"""The largest change of a probability that may come from adding in another order."""
+
+NAMED = 5
+
+
+@dataclass(frozen=True)
+class PhotoParity:
+    """Two models on one photo.
+
+    Attributes:
+        name: the photo.
+        prob_change: largest change of a label's probability, 0..1.
+        scout_change: largest change of a probability that decides which tiles are read, 0..1.
+        decision_changed: another set of labels was found.
+        choice_changed: other tiles were read.
+        near_threshold: a label's probability lies within the rounding of its threshold.
+    """
+
+    name: str
+    prob_change: float
+    scout_change: float
+    decision_changed: bool
+    choice_changed: bool
+    near_threshold: bool
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much an exported model may differ.
+
+    Attributes:
+        prob_change: largest change of a probability where the same tiles are read; None for any.
+        decisions_frac: largest share of photos with another set of labels, photos apart that
+            rounding alone may decide.
+    """
+
+    prob_change: float | None
+    decisions_frac: float
+
+    def __post_init__(self) -> None:
+        if self.prob_change is not None and not 0.0 < self.prob_change <= 1.0:
+            raise InputError(
+                f"Expected --tolerance to be above 0 and at most 1, but got {self.prob_change}."
+            )
+        if not 0.0 <= self.decisions_frac < 1.0:
+            raise InputError(
+                f"Expected --max-changed to be from 0 to below 1, but got {self.decisions_frac}."
+            )
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Two models on many photos.
+
+    Attributes:
+        photos: one result a photo.
+        rounding: changes up to this count as rounding.
+    """
+
+    photos: tuple[PhotoParity, ...]
+    rounding: float = ROUNDING
+
+    @property
+    def max_prob_change(self) -> float:
+        """Largest change of a label's probability where both read the same tiles."""
+        return max((one.prob_change for one in self.photos if not one.choice_changed), default=0.0)
+
+    @property
+    def max_scout_change(self) -> float:
+        """Largest change of a probability that decides which tiles are read."""
+        return max((one.scout_change for one in self.photos), default=0.0)
+
+    @property
+    def decisions_changed(self) -> tuple[str, ...]:
+        """Photos on which another set of labels was found."""
+        return tuple(one.name for one in self.photos if one.decision_changed)
+
+    @property
+    def choices_changed(self) -> tuple[str, ...]:
+        """Photos of which other tiles were read."""
+        return tuple(one.name for one in self.photos if one.choice_changed)
+
+    @property
+    def borderline(self) -> tuple[str, ...]:
+        """Photos that changes within the rounding decide."""
+        return tuple(one.name for one in self.photos if self._is_borderline(one))
+
+    def _is_borderline(self, one: PhotoParity) -> bool:
+        if one.choice_changed:
+            return one.scout_change <= self.rounding
+        return one.near_threshold and one.prob_change <= self.rounding
+
+    def check(self, limits: Limits) -> None:
+        """Refuse a model that differs too much.
+
+        Raises:
+            InputError: naming the photos.
+        """
+        clear = [one for one in self.photos if not self._is_borderline(one)]
+        changed = [one.name for one in clear if one.decision_changed]
+        most = limits.decisions_frac * len(self.photos)
+        if len(changed) > most:
+            raise InputError(
+                f"The exported model decides otherwise than the PyTorch model on {len(changed)} "
+                f"of {len(self.photos)} photos ({_some(changed)}), and at most "
+                f"{limits.decisions_frac:.1%} may change. Nothing was written. {self._figures()} "
+                "Raise --max-changed if that is good enough, or export without --int8, or "
+                "calibrate with more photos."
+            )
+        if limits.prob_change is None:
+            return
+        far = [one.name for one in clear if one.prob_change > limits.prob_change]
+        if far:
+            raise InputError(
+                f"The exported model's probabilities differ from the PyTorch model's by more than "
+                f"{limits.prob_change:g} on {len(far)} of {len(self.photos)} photos "
+                f"({_some(far)}). Nothing was written. {self._figures()} Raise --tolerance if "
+                "that is good enough."
+            )
+
+    def _figures(self) -> str:
+        return (
+            f"The largest change of a probability is {self.max_prob_change:.2g}, the largest of "
+            f"the scout's {self.max_scout_change:.2g}; other tiles were read in "
+            f"{len(self.choices_changed)} photos."
+        )
+
+    def sentences(self) -> tuple[str, ...]:
+        """The comparison in words."""
+        summary = (
+            f"Compared with PyTorch on {len(self.photos)} photos: other labels on "
+            f"{len(self.decisions_changed)}, other tiles read in {len(self.choices_changed)}. "
+            f"Largest change of a probability: {self.max_prob_change:.2g}, of the scout's: "
+            f"{self.max_scout_change:.2g}."
+        )
+        lines = [summary]
+        for what, names in (
+            ("Other labels", self.decisions_changed),
+            ("Other tiles", self.choices_changed),
+            ("So near a threshold that rounding decides", self.borderline),
+        ):
+            if names:
+                lines.append(f"{what}: {_some(names)}.")
+        return tuple(lines)
+
+
+def compare_models(
+    reference: GlanceAndFocus,
+    exported: GlanceAndFocus,
+    photos: Sequence[Path],
+    *,
+    show: Callable[[int, int], None] | None = None,
+) -> Parity:
+    """Diagnose photos with two models.
+
+    Args:
+        reference: the model as trained.
+        exported: the same in another runtime.
+        photos: paths.
+        show: told the photos done and all.
+
+    Raises:
+        PhotoError: when a photo cannot be used.
+    """
+    found = []
+    for index, path in enumerate(photos):
+        found.append(compare_on_photo(reference, exported, open_photo(path)))
+        if show is not None:
+            show(index + 1, len(photos))
+    return Parity(tuple(found))
+
+
+def compare_on_photo(
+    reference: GlanceAndFocus, exported: GlanceAndFocus, photo: Photo
+) -> PhotoParity:
+    """Diagnose one photo with two models."""
+    evidence = [model.forward(photo)[0] for model in (reference, exported)]
+    probs = np.stack([reference.label_probs(one) for one in evidence])
+    thresholds = np.asarray(reference.rules.thresholds, dtype=np.float32)
+    found = probs >= thresholds
+    return PhotoParity(
+        name=Path(photo.source).name,
+        prob_change=_largest_change(probs[0], probs[1]),
+        scout_change=_largest_change(_choice_probs(evidence[0]), _choice_probs(evidence[1])),
+        decision_changed=bool((found[0] != found[1]).any()),
+        choice_changed=bool((evidence[0].read != evidence[1].read).any()),
+        near_threshold=bool((np.abs(probs - thresholds) <= ROUNDING).any()),
+    )
+
+
+def _choice_probs(evidence: Evidence) -> FloatArray:
+    """What ``choose_tiles`` decides by."""
+    return sigmoid(np.concatenate([evidence.scout_logits, evidence.glance_logits])).astype(
+        np.float32
+    )
+
+
+def _largest_change(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
+    change = float(np.abs(one.astype(np.float64) - other.astype(np.float64)).max())
+    return change if np.isfinite(change) else np.inf  # not a number is never near one
+
+
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")

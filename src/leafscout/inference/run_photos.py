@@ -1,0 +1,60 @@
+"""Photos to try a model on: those that are named, or those that its run was made with."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from leafscout.errors import InputError
+from leafscout.photos.decode import list_photos
+
+
+def find_run_photos(run: Path, split: str, *, option: str) -> list[Path]:
+    """The photos of one split of a run, where they were when it was trained.
+
+    Args:
+        run: the run folder.
+        split: ``train`` or ``val``.
+        option: that names other photos.
+
+    Raises:
+        InputError: when the run does not say, or they are no longer there.
+    """
+    path = run / "splits.csv"
+    if not path.is_file():
+        raise InputError(
+            f"{run} does not say which photos it was made with: splits.csv is missing. "
+            f"Name photos with {option}."
+        )
+    from leafscout.training.run_folder import read_plan
+
+    plan = read_plan(run)
+    with path.open(encoding="utf-8", newline="") as file:
+        names = [row["image"] for row in csv.DictReader(file) if row["split"] == split]
+    data = Path(plan["data"])
+    root = plan.get("photos_root") or (data if data.is_dir() else data.parent)
+    photos = [Path(root) / name for name in names]
+    missing = next((photo for photo in photos if not photo.is_file()), None)
+    if missing is not None or not photos:
+        what = f"{missing} is not there" if missing else f"it has none for {split!r}"
+        raise InputError(
+            f"The photos that {run} was made with cannot be used: {what}. "
+            f"Name photos with {option}."
+        )
+    return photos
+
+
+def list_named_photos(given: Sequence[Path]) -> list[Path]:
+    """The photos that files and folders name, each once.
+
+    Raises:
+        InputError: when a folder holds none.
+    """
+    found: dict[Path, None] = {}
+    for path in given:
+        some = list_photos(path) if path.is_dir() else [path]
+        if not some:
+            raise InputError(f"The folder {path} holds no photos. Name another one.")
+        found.update(dict.fromkeys(some))
+    return list(found)
