@@ -80,6 +80,6 @@ LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes 
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml
 
 requirements: | $(UV) ## Refresh requirements/*.txt to the newest releases that fit together
-	$(UV) $(LOCK) --upgrade --extra train --group dev --output-file requirements/dev.txt
+	$(UV) $(LOCK) --upgrade --extra train --extra export --extra openvino --group dev --output-file requirements/dev.txt
 	$(UV) $(LOCK) --constraints requirements/dev.txt --extra train --output-file requirements/train.txt
 	$(UV) $(LOCK) --constraints requirements/dev.txt --output-file requirements/base.txt

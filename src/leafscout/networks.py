@@ -17,10 +17,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from leafscout.focus.expert import EXPERT_STRIDE, Expert
 from leafscout.glance.scout import SCOUT_STRIDE, Scout
 from leafscout.model import GlanceEvidence, TileEvidence
-from leafscout.nn.backbones import build_backbone
+from leafscout.nn.backbones import OWN_BACKBONES, build_backbone
 from leafscout.types import Pixels
 
 _Network = TypeVar("_Network", bound=nn.Module)
+
+EXPERT_DROPOUT, OWN_DROPOUT = 0.2, 0.0
+"""A network that starts from nothing has few channels that tell anything; it cannot spare them."""
 
 TILES_AT_ONCE = 16
 """Tiles in one forward pass without gradients: bounds the memory whatever the photo's size."""
@@ -80,6 +83,12 @@ def build_expert(
     """A fresh expert on a backbone of the given name; see ``leafscout.focus.expert.Expert``.
 
     Args:
+        backbone: ``tiny`` or a timm model name.
+        labels: number of diseases.
+        pretrained: load timm's pretrained weights from the Hugging Face hub.
+        weights: a local file to load instead.
+        sharpness: of the log-sum-exp over places.
+        shrink: pixels averaged to one, along a side, before the backbone sees them.
         place_stride: pixels that the backbone sees per place; below ``EXPERT_STRIDE``, a finer
             feature map is read beside the last one.
     """
@@ -90,7 +99,8 @@ def build_expert(
         pretrained=pretrained,
         weights=weights,
     )
-    return _channels_last(Expert(features, labels, sharpness, shrink))
+    dropout = OWN_DROPOUT if backbone in OWN_BACKBONES else EXPERT_DROPOUT
+    return _channels_last(Expert(features, labels, sharpness, shrink, dropout))
 
 
 def build_scout(

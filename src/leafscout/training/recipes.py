@@ -129,7 +129,7 @@ class Recipe:
 def tiny() -> Recipe:
     """Learns from scratch on a CPU in minutes; for demos, tests and small photos."""
     stage = StageSettings(
-        epochs=24, photos_per_step=1, learning_rate=1e-3, backbone_rate=1.0, patience=12
+        epochs=24, photos_per_step=1, learning_rate=3e-3, backbone_rate=1.0, patience=12
     )
     return Recipe(
         name="tiny",
@@ -149,7 +149,7 @@ def tiny() -> Recipe:
         keep_recall=0.98,
         max_tiles_frac=0.5,
         expert_stage=stage,
-        scout_stage=replace(stage, epochs=16),
+        scout_stage=replace(stage, epochs=16, learning_rate=1e-3),
     )
 
 
