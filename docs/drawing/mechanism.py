@@ -50,9 +50,12 @@ def draw_mechanism() -> Canvas:
                     radius=2, stroke=2)  # fmt: skip
 
     canvas.words((256, 81), "glance: cheap, on every photo", "head", colour="glance-edge")
-    for x, things in zip(
-        columns, ((take_glance,), (Scout,), (pool_places, choose_tiles)), strict=True
-    ):
+    looks: tuple[tuple[Named, ...], ...] = (
+        (take_glance,),
+        (Scout,),
+        (pool_places, choose_tiles),
+    )
+    for x, things in zip(columns, looks, strict=True):
         step_box(canvas, (x, row_1), size, "glance", things, top=124)
     draw_photo(canvas, (256 + 60, row_1 + 13), (70, 92))
     draw_scores(canvas, (470 + 61, row_1 + 13), 11.5, "glance-edge", marks=False)

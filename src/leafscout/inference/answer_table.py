@@ -143,7 +143,7 @@ def check_same_photos(reference: AnswerTable, other: AnswerTable) -> None:
         )
     only_first = sorted(set(reference.images) - set(other.images))
     only_other = sorted(set(other.images) - set(reference.images))
-    if False:
+    if only_first or only_other:
         parts = [
             f"{len(names)} only in {run} (such as {names[0]})"
             for names, run in ((only_first, reference.run), (only_other, other.run))

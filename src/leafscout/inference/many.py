@@ -1,4 +1,4 @@
-"""Many photos: the next ones decoded meanwhile, the tiles of several read together."""
+"""Many photos: the next ones decoded meanwhile, few in hand, a bad one named and passed over."""
 
 from __future__ import annotations
 
@@ -23,13 +23,16 @@ from leafscout.types import Glance, Photo, Pixels
 
 @dataclass(frozen=True)
 class Pace:
-    """How much is done at a time. It changes speed and memory, never an answer.
+    """How much is done at a time. It changes speed and memory, not the answers.
 
     Attributes:
         workers: threads that decode. At most so many JPEG photos are decoded in full at a time.
         ahead: photos in hand. Of each its file, its glance and its chosen tiles are held; of one
             that cannot be decoded small (PNG, TIFF, WebP, progressive JPEG) all its pixels.
-        tiles_at_once: tiles of different photos that the expert reads in one go.
+        tiles_at_once: the expert reads tiles of different photos in one go, up to so many. That
+            may be faster on a GPU, and changes probabilities by rounding, less than 1e-6. At 1
+            each photo's tiles are read by themselves: its answer is exactly that of the photo
+            alone.
 
     Raises:
         InputError: when one of them is below 1.
@@ -37,7 +40,7 @@ class Pace:
 
     workers: int = 2
     ahead: int = 6
-    tiles_at_once: int = 16
+    tiles_at_once: int = 1
 
     def __post_init__(self) -> None:
         for name in ("workers", "ahead", "tiles_at_once"):
@@ -81,7 +84,8 @@ def diagnose_photos(
             case = opening.popleft().result()
             _scout_case(core, case, pool, reader)
             waiting.append(case)
-            enough = len(waiting) >= most_waiting or _count(waiting) >= pace.tiles_at_once
+            full = _count(waiting) >= pace.tiles_at_once > 1
+            enough = full or len(waiting) >= most_waiting
             yield from _finish(core, waiting, pace.tiles_at_once, all_of_them=enough)
         yield from _finish(core, waiting, pace.tiles_at_once, all_of_them=True)
     finally:
