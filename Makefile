@@ -53,7 +53,7 @@ $(STAMP): requirements/dev.txt pyproject.toml | $(UV)
 		rm -rf .cache/uv; "$(PYTHON)" -m pip install --quiet --target .cache/uv uv; \
 	fi
 
-demo: $(STAMP) ## Render a small field, train on it, diagnose, and write a report: about 5 minutes
+demo: $(STAMP) ## Render a small field, train on it, diagnose, and write a report: about 4 minutes
 	$(RUN)/leafscout demo
 
 test: $(STAMP) ## Run all tests

@@ -30,7 +30,7 @@ OVERRIDES = {
     "expert_shrink": 2,
     "glance_px": 512,
     "expert_epochs": 6,
-    "scout_epochs": 8,
+    "scout_epochs": 12,
 }
 
 

@@ -48,6 +48,7 @@ def make_manifest(folder: Path) -> Manifest:
         thresholds_fitted=(True, False),
         expert_macs=10,
         scout_macs_per_px=1.5,
+        scout_stride=16,
         place_stride=32,
         place_offset_px=-15.5,
         data_fingerprint="00",

@@ -113,6 +113,7 @@ class Manifest(BaseModel):
         thresholds_fitted: one a label; False where validation held no photo with the label.
         expert_macs: multiply-adds of the expert for one tile.
         scout_macs_per_px: multiply-adds of the scout for one pixel of the glance.
+        scout_stride: where the scout's backbone ends, 16 or 32.
         place_stride: pixels that the expert's backbone sees per place, 16 or 32.
         place_offset_px: how far right of and below an even grid the expert sees its places.
         data_fingerprint: of the training data.
@@ -139,6 +140,7 @@ class Manifest(BaseModel):
     thresholds_fitted: tuple[bool, ...]
     expert_macs: int
     scout_macs_per_px: float
+    scout_stride: int
     place_stride: int
     place_offset_px: float
     data_fingerprint: str

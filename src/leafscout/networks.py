@@ -104,10 +104,29 @@ def build_expert(
 
 
 def build_scout(
-    backbone: str, labels: int, *, pretrained: bool = False, weights: Path | None = None
+    backbone: str,
+    labels: int,
+    *,
+    pretrained: bool = False,
+    weights: Path | None = None,
+    stride: int = SCOUT_STRIDE,
 ) -> Scout:
-    """A fresh scout on a backbone of the given name."""
-    features = build_backbone(backbone, stride=SCOUT_STRIDE, pretrained=pretrained, weights=weights)
+    """A fresh scout on a backbone of the given name; see ``leafscout.glance.scout.Scout``.
+
+    Args:
+        backbone: ``tiny`` or a timm model name.
+        labels: number of diseases.
+        pretrained: load timm's pretrained weights from the Hugging Face hub.
+        weights: a local file to load instead.
+        stride: where the backbone ends; beyond ``SCOUT_STRIDE``, that finer map is read as well.
+    """
+    features = build_backbone(
+        backbone,
+        stride=stride,
+        fine_stride=SCOUT_STRIDE if stride > SCOUT_STRIDE else None,
+        pretrained=pretrained,
+        weights=weights,
+    )
     return _channels_last(Scout(features, labels))
 
 

@@ -121,3 +121,8 @@ def test_a_threshold_survives_json_to_the_last_bit() -> None:
 
 def test_hopeless_wishes_still_give_a_threshold() -> None:
     assert fit_threshold([np.array([0.3], np.float32)], [[0]], 1e-20) == pytest.approx(0.3)
+
+
+def test_a_tenth_of_twenty_photos_may_lose_their_tile() -> None:
+    scores = [np.array([score / 100], np.float32) for score in range(20)]
+    assert fit_threshold(scores, [[0]] * 20, keep_recall=0.9) == pytest.approx(0.02)

@@ -32,7 +32,7 @@ def demo(
         bool, typer.Option("--open", help="Open the report in the browser.")
     ] = False,
 ) -> None:
-    """Render a small field, train on it, evaluate, and write a report: about five minutes."""
+    """Render a small field, train on it, evaluate, and write a report: about four minutes."""
     from leafscout.inference.evaluate import evaluate_run
     from leafscout.reports.run_report import write_run_report
     from leafscout.training import run as training

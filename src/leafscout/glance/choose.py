@@ -87,5 +87,6 @@ def fit_threshold(
     )
     if not len(weakest):
         return 0.5
-    may_lose = int(np.floor((1.0 - keep_recall) * len(weakest)))
+    # A share such as 1 − 0.9 is a little too small in binary: 2 of 20 must not become 1.
+    may_lose = int(np.floor((1.0 - keep_recall) * len(weakest) + 1e-9))
     return float(weakest[min(may_lose, len(weakest) - 1)])

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from leafscout.glance.places import LEAST_EXPONENT, PLACE_SHARPNESS, tile_weights
 from leafscout.nn.backbones import Backbone
@@ -32,8 +33,13 @@ class ScoutOutput(NamedTuple):
 class Scout(nn.Module):
     """Scores every place of a glance; absolute scores, never normalised within a photo.
 
+    Its places have stride 16. A backbone that ends there gives all evidence from its last map. A
+    backbone that goes on to stride 32 gives it from both maps, the coarser one's laid bilinearly
+    over the finer one's, as the expert does: what the coarser map knows about the whole leaf makes
+    the glance's own photo-level evidence much stronger.
+
     Args:
-        backbone: feature maps of stride 16.
+        backbone: feature maps of stride 16, or of stride 32 with a finer one of stride 16.
         labels: number of diseases.
         dropout: share of feature channels dropped in training, 0..1.
     """
@@ -46,15 +52,34 @@ class Scout(nn.Module):
         # Channel 0: the score; then one map a label for the tiles; then one a label for the photo.
         self.head = nn.Conv2d(backbone.channels, 1 + 2 * labels, 1)
         start_at_prior(self.head, prob=0.05)
+        self.fine_head: nn.Conv2d | None = None
+        if backbone.fine is not None:
+            self.fine_head = nn.Conv2d(backbone.fine.channels, 1 + 2 * labels, 1, bias=False)
+            nn.init.normal_(self.fine_head.weight, std=0.01)
 
     def forward(self, glances: Tensor) -> ScoutOutput:
         """(batch, 3, height, width) pixels 0..255 → evidence."""
-        maps = self.head(self.dropout(self.backbone(glances))).float()
-        score, label_maps, photo_maps = maps.split([1, self.labels, self.labels], dim=1)
+        maps = self._read(glances)
+        score, label_maps, photo_maps = torch.split(maps, [1, self.labels, self.labels], dim=1)
         # (batch, labels, rows·columns) → the mean of the best 2% of places
         places = photo_maps.flatten(2)
+        if self.fine_head is not None:
+            # What pretrained features say is spread over many places: all of them are weighed.
+            photo_logits = torch.logsumexp(places, dim=2) - math.log(places.shape[2])
+            return ScoutOutput(score[:, 0], label_maps, photo_logits)
         best = places.topk(max(1, math.ceil(0.02 * places.shape[2])), dim=2).values
         return ScoutOutput(score[:, 0], label_maps, best.mean(dim=2))
+
+    def _read(self, glances: Tensor) -> Tensor:
+        """(batch, 1 + 2·labels, rows, columns) evidence of places."""
+        if self.fine_head is None:
+            return self.head(self.dropout(self.backbone(glances))).float()  # type: ignore[no-any-return]
+        coarse, fine = self.backbone.forward_fine(glances)
+        near = self.fine_head(self.dropout(fine)).float()
+        far = self.head(self.dropout(coarse)).float()
+        over = functional.interpolate(far, near.shape[2:], mode="bilinear", align_corners=False)
+        both: Tensor = near + over
+        return both
 
 
 def start_at_prior(head: nn.Conv2d, prob: float) -> None:

@@ -29,7 +29,7 @@ def load_networks(
     device = choose_device()
     labels = len(manifest.labels)
     expert = build_expert(manifest.expert, labels, place_stride=manifest.place_stride)
-    scout = build_scout(manifest.scout, labels)
+    scout = build_scout(manifest.scout, labels, stride=manifest.scout_stride)
     for name, network in (("expert", expert), ("scout", scout)):
         _fill(network, model_folder / f"{name}.safetensors")
     return TorchNetworks(scout.to(device).eval(), expert.to(device).eval(), device)

@@ -73,6 +73,7 @@ class Recipe:
         place_sharpness: evidence of places → evidence of a tile; 0 is the mean, infinite the
             maximum. From scratch a sharp one learns: the mean buries a lesion in background.
         place_stride: 32, or 16 for places of half the side, told from a finer feature map as well.
+        scout_stride: 16, or 32 for a scout that reads the whole backbone; its places are the same.
         expert_shrink: pixels of a tile averaged to one, along a side, before the expert sees it.
         tiles_best: tiles with the most evidence that the expert learns from, a photo and step.
         tiles_random: further tiles drawn at random.
@@ -103,6 +104,7 @@ class Recipe:
     pooling: str
     place_sharpness: float
     place_stride: int
+    scout_stride: int
     expert_shrink: int
     tiles_best: int
     tiles_random: int
@@ -141,6 +143,7 @@ def tiny() -> Recipe:
         pooling="top_k_mean",
         place_sharpness=8.0,
         place_stride=32,
+        scout_stride=16,
         expert_shrink=1,
         tiles_best=6,
         tiles_random=4,
@@ -165,6 +168,7 @@ def mobile() -> Recipe:
         pooling="log_sum_exp",
         place_sharpness=1.0,
         place_stride=16,
+        scout_stride=32,
         expert_shrink=1,
         tiles_best=4,
         tiles_random=1,
@@ -248,15 +252,6 @@ def choice_from_dict(values: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def _check(recipe: Recipe) -> None:
-    if recipe.pooling in CONTEXT_POOLING_NAMES:
-        raise InputError(
-            f"The pooling {recipe.pooling!r} needs the features of every tile, which a diagnosis "
-            "that reads a few tiles does not have, so a model cannot be deployed with it. Train "
-            f"with context_pooling={recipe.pooling!r}, and choose a pooling of: "
-            f"{', '.join(POOLINGS)}."
-        )
-    if recipe.pooling not in POOLINGS:
-        raise InputError(_unknown("pooling", recipe.pooling, list(POOLINGS)))
     if not 64 <= recipe.tile_px <= MAX_TILE_PX or recipe.tile_px % 32:
         raise InputError(
             f"Expected --tile-px to be a multiple of 32 from 64 to {MAX_TILE_PX}, but got "
@@ -267,8 +262,9 @@ def _check(recipe: Recipe) -> None:
             "Expected expert_shrink to be 1, 2 or 4 and to leave at least 64 px of a tile, but got "
             f"{recipe.expert_shrink} for tiles of {recipe.tile_px} px."
         )
-    if recipe.place_stride not in (16, 32):
-        raise InputError(f"Expected place_stride to be 16 or 32, but got {recipe.place_stride}.")
+    for name in ("place_stride", "scout_stride"):
+        if getattr(recipe, name) not in (16, 32):
+            raise InputError(f"Expected {name} to be 16 or 32, but got {getattr(recipe, name)}.")
     if recipe.glance_px < 64:
         raise InputError(f"Expected --glance-px to be at least 64, but got {recipe.glance_px}.")
     if recipe.tiles_best < 1 or recipe.tiles_random < 0:
@@ -284,6 +280,15 @@ def _check(recipe: Recipe) -> None:
 
 
 def _check_objective(recipe: Recipe) -> None:
+    if recipe.pooling in CONTEXT_POOLING_NAMES:
+        raise InputError(
+            f"The pooling {recipe.pooling!r} needs the features of every tile, which a diagnosis "
+            "that reads a few tiles does not have, so a model cannot be deployed with it. Train "
+            f"with context_pooling={recipe.pooling!r}, and choose a pooling of: "
+            f"{', '.join(POOLINGS)}."
+        )
+    if recipe.pooling not in POOLINGS:
+        raise InputError(_unknown("pooling", recipe.pooling, list(POOLINGS)))
     if recipe.bag_objective not in BAG_OBJECTIVES:
         raise InputError(_unknown("bag_objective", recipe.bag_objective, list(BAG_OBJECTIVES)))
     contexts = ["none", *CONTEXT_POOLING_NAMES]

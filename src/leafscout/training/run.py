@@ -286,6 +286,7 @@ class _Run:
             len(labels),
             pretrained=recipe.pretrained and fresh,
             weights=weights if fresh and recipe.scout == recipe.expert else None,
+            stride=recipe.scout_stride,
         )
         return expert.to(self.device), scout.to(self.device)
 

@@ -204,6 +204,7 @@ def save_model(
         thresholds_fitted=fitted.thresholds_fitted,
         expert_macs=rules.expert_macs,
         scout_macs_per_px=rules.scout_macs_per_px,
+        scout_stride=scout.backbone.stride,
         place_stride=EXPERT_STRIDE if expert.backbone.fine is None else expert.backbone.fine.stride,
         place_offset_px=rules.place_offset_px,
         data_fingerprint=data_fingerprint,

@@ -132,7 +132,7 @@ class _Probe:
             shrink=recipe.expert_shrink,
             place_stride=recipe.place_stride,
         ).to(device)
-        scout = build_scout(recipe.scout, labels).to(device)
+        scout = build_scout(recipe.scout, labels, stride=recipe.scout_stride).to(device)
         self.device, self.half, self.recipe, self.progress = device, half, recipe, progress
         self.expert = ExpertStage(expert, recipe, part, part, 0, device, half)
         self._evidence: list[FloatArray] = [np.zeros((0, labels), np.float32)] * len(part)
