@@ -50,7 +50,7 @@ class SpeedSetting:
         count = len(LABELS)
         return Rules(
             labels=LABELS, tile_px=self.tile_px, glance_px=self.glance_px, pooling="max",
-            choice=choice, glance_weight=0.25, thresholds=(0.5,) * count,
+            choice=choice, glance_weights=(0.25,) * count, thresholds=(0.5,) * count,
             calibration=Calibration((1.0,) * count, (0.0,) * count),
             expert_macs=1, scout_macs_per_px=1.0,
         )  # fmt: skip

@@ -38,7 +38,7 @@ from leafscout.losses.sparsity import sparsity_loss
 from leafscout.model import GlanceAndFocus
 from leafscout.photos.tiles import cut_tiles, lay_tiles
 from leafscout.training.evidence_pass import gather_evidence
-from leafscout.training.fit_rules import fit_choice, fit_glance_weight
+from leafscout.training.fit_rules import fit_choice, fit_glance_weights
 from leafscout.training.scout_stage import evidence_targets
 from leafscout.training.tile_selection import leave_out_best, rank_for_learning
 from leafscout.training.warm_start import warm_start
@@ -64,7 +64,7 @@ NAMES: dict[str, tuple[Named, ...]] = {
     "learn: expert": (warm_start, rank_for_learning, leave_out_best, bag_loss,
                       exact_negative_loss, sparsity_loss),
     "learn: scout": (gather_evidence, evidence_targets, evidence_loss),
-    "fit": (fit_choice, fit_glance_weight, fit_calibration, bagged_f1_thresholds),
+    "fit": (fit_choice, fit_glance_weights, fit_calibration, bagged_f1_thresholds),
     "promise, doubt": (certify_threshold, photos_needed, measure_blind_zone),
 }  # fmt: skip
 """Part of the method → what does it."""

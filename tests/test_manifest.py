@@ -41,7 +41,7 @@ def make_manifest(folder: Path) -> Manifest:
         choice=ChoiceEntry(
             threshold_prob=0.1 + 0.2, max_tiles=7, suspicion_prob=0.5, suspicion_tiles=2
         ),
-        glance_weight=0.3,
+        glance_weights=(0.3, 0.3),
         calibration_scale=(1.1, 0.9),
         calibration_shift=(0.0, -0.1),
         thresholds=(0.5, 1 / 3),

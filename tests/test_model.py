@@ -45,7 +45,7 @@ def make_model(pooling: str = "max", **networks: object) -> tuple[GlanceAndFocus
         glance_px=256,
         pooling=pooling,
         choice=ChoiceRule(threshold_prob=0.5, max_tiles=3),
-        glance_weight=0.25,
+        glance_weights=(0.25, 0.25),
         calibration=Calibration((1.0, 2.0), (0.0, 0.5)),
         thresholds=(0.5, 0.5),
         expert_macs=1000,

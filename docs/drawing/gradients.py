@@ -7,7 +7,6 @@ import re
 from drawing.canvas import Canvas, Point
 from drawing.names import Named, name_of
 from leafscout.diagnosis.calibrate import fit_calibration
-from leafscout.diagnosis.fuse import GLANCE_WEIGHTS
 from leafscout.diagnosis.pooling_torch import pool_bags
 from leafscout.evaluation.thresholds import bagged_f1_thresholds
 from leafscout.focus.expert import Expert
@@ -16,7 +15,7 @@ from leafscout.glance.view import take_glance
 from leafscout.losses.bag import bag_loss, exact_negative_loss
 from leafscout.losses.evidence import evidence_loss
 from leafscout.training.evidence_pass import gather_evidence
-from leafscout.training.fit_rules import fit_choice, fit_glance_weight
+from leafscout.training.fit_rules import fit_choice, fit_glance_weights
 from leafscout.training.scout_stage import evidence_targets
 from leafscout.training.tile_selection import rank_for_learning
 from leafscout.training.warm_start import warm_start
@@ -170,7 +169,7 @@ def draw_rules(canvas: Canvas, top: float) -> None:
     y = top + 46
     steps: tuple[tuple[Named, str], ...] = (
         (fit_choice, "an order statistic"),
-        (fit_glance_weight, f"best of {len(GLANCE_WEIGHTS)} weights"),
+        (fit_glance_weights, "an equal say, once calibrated"),
         (fit_calibration, "Newton's method"),
         (bagged_f1_thresholds, "resampled best F1"),
     )

@@ -105,7 +105,7 @@ class Manifest(BaseModel):
         glance_px: long side of the glance in pixels.
         pooling: evidence of tiles → evidence of the photo.
         choice: which tiles are read.
-        glance_weight: weight of the glance in the fused evidence.
+        glance_weights: of the glance in the fused evidence, one a label.
         calibration_scale: one a label.
         calibration_shift: one a label.
         exclusive: whether photos show one disease or none: probabilities are a softmax.
@@ -132,7 +132,7 @@ class Manifest(BaseModel):
     glance_px: int
     pooling: str
     choice: ChoiceEntry
-    glance_weight: float
+    glance_weights: tuple[float, ...]
     calibration_scale: tuple[float, ...]
     calibration_shift: tuple[float, ...]
     exclusive: bool = False
@@ -150,7 +150,13 @@ class Manifest(BaseModel):
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
-        for name in ("calibration_scale", "calibration_shift", "thresholds", "thresholds_fitted"):
+        for name in (
+            "glance_weights",
+            "calibration_scale",
+            "calibration_shift",
+            "thresholds",
+            "thresholds_fitted",
+        ):
             if len(getattr(self, name)) != len(self.labels):
                 raise ValueError(f"expected one value a label in {name}")
         if self.pooling not in POOLINGS:
@@ -167,7 +173,7 @@ class Manifest(BaseModel):
             glance_px=self.glance_px,
             pooling=self.pooling,
             choice=ChoiceRule(**self.choice.model_dump()),
-            glance_weight=self.glance_weight,
+            glance_weights=self.glance_weights,
             calibration=Calibration(self.calibration_scale, self.calibration_shift, self.exclusive),
             thresholds=self.thresholds,
             expert_macs=self.expert_macs,

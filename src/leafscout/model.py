@@ -95,7 +95,7 @@ class Rules:
         glance_px: long side of the glance.
         pooling: a key of ``leafscout.diagnosis.pooling.POOLINGS``.
         choice: which tiles are read.
-        glance_weight: weight of the glance in the fused evidence, 0..1.
+        glance_weights: of the glance in the fused evidence, 0..1, one a label.
         calibration: fused logits → probabilities.
         thresholds: one a label.
         expert_macs: multiply-adds of the expert for one tile.
@@ -108,7 +108,7 @@ class Rules:
     glance_px: int
     pooling: str
     choice: ChoiceRule
-    glance_weight: float
+    glance_weights: tuple[float, ...]
     calibration: Calibration
     thresholds: tuple[float, ...]
     expert_macs: int
@@ -218,7 +218,7 @@ class GlanceAndFocus:
     def label_probs(self, evidence: Evidence) -> FloatArray:
         """(labels,) calibrated probabilities of the fused evidence."""
         return self.rules.calibration.apply(
-            fuse_evidence(evidence.focus_logits, evidence.glance_logits, self.rules.glance_weight)
+            fuse_evidence(evidence.focus_logits, evidence.glance_logits, self.rules.glance_weights)
         )
 
     def count_macs(self, photo_size_px_hw: tuple[int, int], tiles_read: int) -> int:

@@ -9,7 +9,7 @@ from leafscout.diagnosis.fuse import fill_unread, fuse_evidence
 @pytest.mark.parametrize(("weight", "expected"), [(0.0, 2.0), (1.0, -4.0), (0.25, 0.5)])
 def test_fusion_is_a_weighted_mean_of_logits(weight: float, expected: float) -> None:
     focus, glance = np.array([[2.0]], np.float32), np.array([[-4.0]], np.float32)
-    assert fuse_evidence(focus, glance, weight)[0, 0] == pytest.approx(expected)
+    assert fuse_evidence(focus, glance, (weight,))[0, 0] == pytest.approx(expected)
 
 
 def test_unread_tiles_enter_with_a_guess_no_higher_than_their_score() -> None:

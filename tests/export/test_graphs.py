@@ -1,5 +1,6 @@
 """The graphs say what the networks say, for every size, with everything inside."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,18 @@ def test_a_glance_of_any_size(
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
+def test_a_scout_that_reads_the_whole_backbone(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    scout = build_scout("tiny", 2, stride=32).eval()
+    write_scout_graph(scout, tmp_path / "scout.onnx")
+    for size_hw in ((256, 192), (48, 144), (32, 512)):
+        glance = draw_pixels(*size_hw, 3)
+        expected = TorchNetworks(scout, build_expert("tiny", 2), CPU).run_scout(glance)
+        found = run_graph(tmp_path / "scout.onnx", glance)
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_any_number_of_tiles(count: int, networks: TorchNetworks, files: dict[str, Path]) -> None:
     tiles = draw_pixels(count, TILE_PX, TILE_PX, 3)
@@ -101,3 +114,16 @@ def test_a_network_that_no_graph_can_hold_is_named(tmp_path: Path) -> None:
     ):
         write_scout_graph(scout, tmp_path / "scout.onnx")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_graph_that_is_right_for_one_size_alone_is_refused(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    scout = build_scout("tiny", 2).eval()
+    said = scout.head.forward
+
+    def forward(features: Tensor) -> Tensor:
+        return said(features) + math.log(features.shape[2] * features.shape[3])
+
+    scout.head.forward = forward  # type: ignore[method-assign]
+    with pytest.raises(InputError, match=r"its graph is right for glances of one size alone\."):
+        write_scout_graph(scout, tmp_path / "scout.onnx")

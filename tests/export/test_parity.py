@@ -21,7 +21,7 @@ RULES = Rules(
     glance_px=128,
     pooling="max",
     choice=ChoiceRule(threshold_prob=0.5, max_tiles=4),
-    glance_weight=0.0,
+    glance_weights=(0.0, 0.0),
     calibration=Calibration((1.0, 1.0), (0.0, 0.0)),
     thresholds=(0.5, 0.5),
     expert_macs=1,

@@ -30,7 +30,7 @@ RULES = Rules(
     glance_px=128,
     pooling="max",
     choice=ChoiceRule(threshold_prob=0.0, max_tiles=2),
-    glance_weight=0.25,
+    glance_weights=(0.25, 0.25),
     calibration=Calibration((3.0, 2.0), (0.5, 0.25)),
     thresholds=(0.4, 0.5),
     expert_macs=1000,

@@ -58,7 +58,7 @@ def core() -> GlanceAndFocus:
             glance_px=128,
             pooling="log_sum_exp",
             choice=ChoiceRule(threshold_prob=0.5, max_tiles=5),
-            glance_weight=0.2,
+            glance_weights=(0.2, 0.2),
             calibration=Calibration((1.0, 2.0), (0.0, 0.5)),
             thresholds=(0.5, 0.5),
             expert_macs=10,

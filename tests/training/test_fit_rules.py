@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from leafscout.diagnosis.calibrate import Calibration
-from leafscout.diagnosis.fuse import GLANCE_WEIGHTS
 from leafscout.glance.choose import ChoiceRule, choose_tiles
 from leafscout.model import GlanceAndFocus, GlanceEvidence, Networks, Rules, TileEvidence
 from leafscout.photos.labels import LabelTable
@@ -14,7 +13,7 @@ from leafscout.training.fit_rules import (
     VARIANTS,
     fit_choice,
     fit_decision,
-    fit_glance_weight,
+    fit_glance_weights,
     fit_rules,
     skip_unchosen,
 )
@@ -120,15 +119,27 @@ def test_the_weight_goes_to_the_evidence_that_predicts(trusted: str) -> None:
     good = (np.where(truth, 2, -2) + rng.normal(0, 1, truth.shape)).astype(np.float32)
     noise = rng.normal(0, 2, truth.shape).astype(np.float32)
     pair = (good, noise) if trusted == "focus" else (noise, good)
-    weight = fit_glance_weight(*pair, truth)
-    assert weight in GLANCE_WEIGHTS
-    assert weight <= 0.2 if trusted == "focus" else weight >= 0.8
+    weights = fit_glance_weights(*pair, truth)
+    assert all(weight <= 0.1 if trusted == "focus" else weight >= 0.9 for weight in weights)
+
+
+def test_the_scale_of_evidence_gives_it_no_more_say() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.random((400, 2)) < 0.4
+    one, other = (
+        (np.where(truth, 2, -2) + rng.normal(0, 2, truth.shape)).astype(np.float32)
+        for _ in range(2)
+    )
+    weights = fit_glance_weights(one, 10 * other, truth)
+    # Ten times as loud, one tenth the weight: both say the same after it.
+    ratios = np.array(weights) * 10 / (1 - np.array(weights))
+    np.testing.assert_allclose(ratios, 1.0, atol=0.35)
 
 
 def make_rules(recipe: Recipe) -> Rules:
     return Rules(
         labels=("blue", "red"), tile_px=recipe.tile_px, glance_px=recipe.glance_px,
-        pooling="max", choice=ChoiceRule(0.5, 3), glance_weight=0.0,
+        pooling="max", choice=ChoiceRule(0.5, 3), glance_weights=(0.0, 0.0),
         calibration=Calibration((1.0, 1.0), (0.0, 0.0)), thresholds=(0.5, 0.5),
         expert_macs=1, scout_macs_per_px=1.0,
     )  # fmt: skip
@@ -170,7 +181,7 @@ def test_rules_from_photos_to_numbers(
     rules = fitted.rules
     assert (rules.labels, rules.expert_macs, rules.scout_macs_per_px) == (spots.labels, 7, 0.5)
     assert set(fitted.variants) == set(VARIANTS)
-    assert fitted.variants["glance_only"].glance_weight == 1.0
+    assert fitted.variants["glance_only"].glance_weights == (1.0, 1.0)
     assert fitted.variants["fusion_off"].choice == rules.choice
     assert fitted.variants["all_tiles"].choice.threshold_prob == 0.0
     model = GlanceAndFocus(SpotNetworks(), rules)

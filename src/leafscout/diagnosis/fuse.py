@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from leafscout.types import FloatArray
 
-GLANCE_WEIGHTS = tuple(round(0.1 * step, 1) for step in range(11))
-
 
 def fuse_evidence(
-    focus_logits: FloatArray, glance_logits: FloatArray, glance_weight: float
+    focus_logits: FloatArray, glance_logits: FloatArray, glance_weights: Sequence[float]
 ) -> FloatArray:
     """Weighted mean of two logits.
 
     Args:
         focus_logits: (..., labels) pooled evidence of the tiles.
         glance_logits: (..., labels) photo-level evidence of the glance.
-        glance_weight: 0 ignores the glance, 1 ignores the tiles.
+        glance_weights: (labels,) 0 ignores the glance, 1 ignores the tiles.
 
     Returns:
         (..., labels) logits.
     """
-    fused: FloatArray = (
-        (1.0 - glance_weight) * focus_logits + glance_weight * glance_logits
-    ).astype(np.float32)
+    weights = np.asarray(glance_weights)
+    fused: FloatArray = ((1.0 - weights) * focus_logits + weights * glance_logits).astype(
+        np.float32
+    )
     return fused
 
 

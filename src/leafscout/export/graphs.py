@@ -6,6 +6,7 @@ import copy
 from pathlib import Path
 from typing import Any, TypeVar
 
+import onnxruntime
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +22,8 @@ OPSET = 20
 
 _LARGEST_GLANCE_PX = 1 << 14
 _MOST_TILES = 1 << 16
+_OTHER_SIZES = ((3, 9), (12, 16))
+_SIZE_TOLERANCE = 1e-2
 
 
 _Network = TypeVar("_Network", bound=nn.Module)
@@ -80,6 +83,28 @@ def write_scout_graph(scout: Scout, path: Path) -> None:
         what=f"The scout, on the backbone {scout.backbone.name!r},",
         names=("glance", GlanceEvidence._fields),
     )
+    _check_other_sizes(scout, path)
+
+
+def _check_other_sizes(scout: Scout, path: Path) -> None:
+    """The exporter may take a number that follows from the example's size for a constant."""
+    network = ScoutGraph(prepare_network(scout))
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    generator = torch.Generator().manual_seed(0)
+    for rows, columns in _OTHER_SIZES:
+        size = (rows * GLANCE_STEP_PX, columns * GLANCE_STEP_PX, 3)
+        glance = torch.randint(0, 256, size, dtype=torch.uint8, generator=generator)
+        with torch.no_grad():
+            expected = network(glance)
+        found = session.run(list(GlanceEvidence._fields), {"glance": glance.numpy()})
+        for one, other in zip(found, expected, strict=True):
+            scale = 1.0 + float(other.abs().max())
+            if float((torch.from_numpy(one) - other).abs().max()) > _SIZE_TOLERANCE * scale:
+                raise InputError(
+                    f"The scout, on the backbone {scout.backbone.name!r}, cannot be written as "
+                    "ONNX: its graph is right for glances of one size alone. Train with another "
+                    "backbone, for example mobilenetv2_100, or use the run as it is."
+                )
 
 
 def write_expert_graph(expert: Expert, tile_px: int, path: Path) -> None:

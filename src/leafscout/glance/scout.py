@@ -65,7 +65,9 @@ class Scout(nn.Module):
         places = photo_maps.flatten(2)
         if self.fine_head is not None:
             # What pretrained features say is spread over many places: all of them are weighed.
-            photo_logits = torch.logsumexp(places, dim=2) - math.log(places.shape[2])
+            # Counted by the tensor: an exported graph would keep a number for glances of any size.
+            count = torch.ones_like(places).sum(dim=2)
+            photo_logits = torch.logsumexp(places, dim=2) - torch.log(count)
             return ScoutOutput(score[:, 0], label_maps, photo_logits)
         best = places.topk(max(1, math.ceil(0.02 * places.shape[2])), dim=2).values
         return ScoutOutput(score[:, 0], label_maps, best.mean(dim=2))

@@ -163,7 +163,7 @@ def _variants(run: Path, answers: Answers) -> dict[str, BaselineAnswers]:
         fused = fuse_evidence(
             np.stack([one.focus_logits for one in seen]),
             np.stack([one.glance_logits for one in seen]),
-            values["glance_weight"],
+            values["glance_weights"],
         )
         calibration = Calibration(
             tuple(values["calibration_scale"]),

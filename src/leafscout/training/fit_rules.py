@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leafscout.diagnosis.calibrate import Calibration, fit_calibration, sigmoid
-from leafscout.diagnosis.fuse import GLANCE_WEIGHTS, fuse_evidence
+from leafscout.diagnosis.fuse import fuse_evidence
 from leafscout.evaluation.thresholds import bagged_f1_thresholds
 from leafscout.glance.choose import ChoiceRule, choose_tiles, fit_threshold
 from leafscout.model import GlanceAndFocus, Networks, Rules
@@ -85,7 +85,7 @@ def fit_rules(
         glance_px=recipe.glance_px,
         pooling=recipe.pooling,
         choice=ChoiceRule(threshold_prob=0.5, max_tiles=1),
-        glance_weight=0.0,
+        glance_weights=(0.0,) * labels,
         calibration=Calibration((1.0,) * labels, (0.0,) * labels, recipe.exclusive),
         thresholds=(0.5,) * labels,
         expert_macs=expert_macs,
@@ -148,15 +148,16 @@ def fit_decision(
     focus = np.stack([skip_unchosen(model, evidence) for evidence in seen])
     glance = np.stack([evidence.glance_logits for evidence in seen])
     exclusive = rules.calibration.exclusive
-    weight = glance_weight
-    if weight is None:
-        weight = fit_glance_weight(focus, glance, truth, exclusive=exclusive)
-    fused = fuse_evidence(focus, glance, weight)
+    if glance_weight is None:
+        weights = fit_glance_weights(focus, glance, truth, exclusive=exclusive)
+    else:
+        weights = (glance_weight,) * truth.shape[1]
+    fused = fuse_evidence(focus, glance, weights)
     calibration = fit_calibration(fused, truth, exclusive=exclusive)
     fit = bagged_f1_thresholds(truth, calibration.apply(fused))
     fitted = replace(
         rules,
-        glance_weight=weight,
+        glance_weights=weights,
         calibration=calibration,
         thresholds=tuple(float(value) for value in fit.thresholds),
     )
@@ -205,24 +206,29 @@ def skip_unchosen(model: GlanceAndFocus, evidence: Evidence) -> FloatArray:
     return model.pool(evidence, read)
 
 
-def fit_glance_weight(
+def fit_glance_weights(
     focus_logits: FloatArray,
     glance_logits: FloatArray,
     truth: NDArray[np.bool_],
     *,
     exclusive: bool = False,
-) -> float:
-    """The weight of the glance that predicts validation best, each at its own calibration.
+) -> tuple[float, ...]:
+    """Give glance and tiles an equal say, once each means what it says.
+
+    Each is calibrated by itself, and the mean of the two calibrated logits is what the weights
+    give, up to a scale and a shift that the fused calibration fits. Evidence that predicts nothing
+    calibrates to nearly a constant, so it has next to no say. A weight chosen by the score of a
+    few validation photos would fall for whichever of the two happened to do well on them.
+
+    Args:
+        focus_logits: (photos, labels) pooled evidence of the tiles.
+        glance_logits: (photos, labels) evidence of the glance.
+        truth: (photos, labels).
+        exclusive: whether the calibrations are those of exclusive labels.
 
     Returns:
-        One of ``GLANCE_WEIGHTS``; the nearest to one half between equals.
+        (labels,) weights of the glance, 0..1.
     """
-
-    def loss(weight: float) -> float:
-        fused = fuse_evidence(focus_logits, glance_logits, weight)
-        calibration = fit_calibration(fused, truth, exclusive=exclusive)
-        probs = calibration.apply(fused).astype(np.float64)
-        probs = np.clip(probs, 1e-6, 1 - 1e-6)
-        return float(-np.where(truth, np.log(probs), np.log1p(-probs)).mean())
-
-    return min(GLANCE_WEIGHTS, key=lambda weight: (round(loss(weight), 6), abs(weight - 0.5)))
+    focus = np.asarray(fit_calibration(focus_logits, truth, exclusive=exclusive).scale)
+    glance = np.asarray(fit_calibration(glance_logits, truth, exclusive=exclusive).scale)
+    return tuple(float(weight) for weight in glance / (focus + glance))
