@@ -18,7 +18,7 @@ import leafscout
 from leafscout.cli import app
 from leafscout.errors import InputError
 from leafscout.export import openvino_graphs
-from leafscout.glance.scout import Scout, ScoutOutput
+from leafscout.focus.expert import Expert, ExpertOutput
 from leafscout.manifest import read_manifest, sha256_of
 from leafscout.types import Diagnosis
 
@@ -314,15 +314,15 @@ def test_limits_out_of_range(exported_run: Path) -> None:
 def test_a_model_that_differs_is_not_written(
     untrained_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The graph is drawn from a scout that says something else than the one that was trained."""
-    said = Scout.forward
+    """The graph is drawn from an expert that says something else than the one that was trained."""
+    said = Expert.forward
 
-    def forward(self: Scout, glances: Tensor) -> ScoutOutput:
-        out = said(self, glances)
+    def forward(self: Expert, tiles: Tensor) -> ExpertOutput:
+        out = said(self, tiles)
         drawing = torch.compiler.is_exporting()
-        return out._replace(glance_logits=out.glance_logits + (4.0 if drawing else 0.0))
+        return out._replace(tile_logits=out.tile_logits + (4.0 if drawing else 0.0))
 
-    monkeypatch.setattr(Scout, "forward", forward)
+    monkeypatch.setattr(Expert, "forward", forward)
     message = refused(untrained_run, "--threads", "1")
     assert "2 of 2 photos" in message
     assert "Nothing was written." in message

@@ -47,9 +47,8 @@ def quantise_graph(source: Path, target: Path, inputs: Iterable[Pixels]) -> None
                 per_channel=True,
                 activation_type=quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
+                # The whole range: what is rare and strong may be the lesion, and is not cut off.
                 calibrate_method=quantization.CalibrationMethod.MinMax,
-                # The mean range of the inputs: one odd photo must not coarsen all others.
-                extra_options={"CalibMovingAverage": True},
             )
     except (ValueError, RuntimeError, NotImplementedError) as error:
         raise InputError(
