@@ -176,11 +176,46 @@ def demo_table(result: dict[str, Any]) -> list[str]:
     return lines
 
 
+def coffee_steps_table(result: dict[str, Any]) -> list[str]:
+    """What single changes did on the coffee photos."""
+    lines = ["| change | figure | without | with |", "|---|---|---|---|"]
+    for one in result["rows"]:
+        before, after = (
+            ", ".join(f"{value:.2f}" for value in one[key]) for key in ("without", "with")
+        )
+        lines.append(f"| {one['change']} | {one['figure']} | {before} | {after} |")
+    folds = ", ".join(map(str, result["folds"]))
+    lines += [
+        "",
+        f"Test photos of folds {folds}, each by itself. `{result['command']}`: "
+        + "; ".join(" and ".join(one["commits"]) for one in result["rows"])
+        + f". {result['date']}, seed {result['seed']}.",
+    ]
+    return lines
+
+
+def threshold_table(result: dict[str, Any]) -> list[str]:
+    """Ways to a threshold, in simulation."""
+    lines = ["| thresholds | macro-F1 on new photos | spread |", "|---|---|---|"]
+    for name, one in result["rows"].items():
+        lines.append(f"| {name} | {one['macro_f1']:.3f} | {one['std']:.3f} |")
+    lines += [
+        "",
+        (
+            f"Simulated, {result['validation_photos']} validation photos, {result['rounds']} "
+            f"rounds. {origin(result)}."
+        ),
+    ]
+    return lines
+
+
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
     "coffee": ("coffee", coffee_table),
     "coffee_labels": ("coffee", coffee_label_table),
     "coffee_cost": ("coffee", coffee_cost_table),
     "coffee_reference": ("coffee_reference", coffee_reference_table),
+    "coffee_steps": ("coffee_steps", coffee_steps_table),
+    "thresholds": ("threshold_bagging", threshold_table),
     "demo": ("demo_seeds", demo_table),
 }
 
