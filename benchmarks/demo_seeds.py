@@ -89,13 +89,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="how many, from 0 up")
     parser.add_argument("--work", type=Path, help="keep fields and runs here")
     given = parser.parse_args()
+    commit = find_commit()  # of what runs now, whatever is committed meanwhile
     with tempfile.TemporaryDirectory() as temporary:
         work = given.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
         rows = [measure_seed(work, seed) for seed in range(given.seeds)]
     result = {
         "command": f"python benchmarks/demo_seeds.py --seeds {given.seeds}",
-        "commit": find_commit(),
+        "commit": commit,
         "date": time.strftime("%Y-%m-%d"),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
         "train_photos": TRAIN_PHOTOS,
