@@ -152,9 +152,9 @@ def demo_table(result: dict[str, Any]) -> list[str]:
     lines = [
         (
             "| seed | macro-AP | macro-F1 | pointing game (by chance) | tiles dropped: healthy, "
-            "diseased | seconds: expert, scout, whole demo |"
+            "diseased | seconds: expert, scout, whole demo | CPU seconds |"
         ),
-        "|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|",
     ]
     for one in result["rows"]:
         seconds = ", ".join(f"{value:.0f}" for value in [*one["stage_s"].values(), one["wall_s"]])
@@ -162,7 +162,8 @@ def demo_table(result: dict[str, Any]) -> list[str]:
             f"| {one['seed']} | {interval(one['macro_ap'])} | {interval(one['macro_f1'])} | "
             f"{one['pointing_hits']} of {one['pointing_photos']} "
             f"({one['pointing_chance']:.0%}) | "
-            f"{one['dropped_healthy']:.0%}, {one['dropped_diseased']:.0%} | {seconds} |"
+            f"{one['dropped_healthy']:.0%}, {one['dropped_diseased']:.0%} | {seconds} | "
+            f"{one['cpu_s']:.0f} |"
         )
     lines += [
         "",

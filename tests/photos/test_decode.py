@@ -196,13 +196,14 @@ def png_bomb(side):
 
 
 def test_a_decompression_bomb_is_refused_at_once_and_without_a_warning():
-    before = Image.MAX_IMAGE_PIXELS
+    before, bomb = Image.MAX_IMAGE_PIXELS, png_bomb(20_000)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        started = time.perf_counter()
-        refuse(png_bomb(20_000), "too_large", "at most 100 megapixels, but it has 20000×20000 px")
-        assert time.perf_counter() - started < 0.5
-        assert read_photo_size(png_bomb(20_000)) == (20_000, 20_000)
+        # Processor time: what else the machine does is no fault of the decoder.
+        started = time.process_time()
+        refuse(bomb, "too_large", "at most 100 megapixels, but it has 20000×20000 px")
+        assert time.process_time() - started < 0.5
+        assert read_photo_size(bomb) == (20_000, 20_000)
     assert before == Image.MAX_IMAGE_PIXELS
 
 
