@@ -181,7 +181,7 @@ def mobile() -> Recipe:
             epochs=6, photos_per_step=4, learning_rate=1e-4, backbone_rate=0.1, patience=4
         ),
         scout_stage=StageSettings(
-            epochs=8, photos_per_step=4, learning_rate=3e-3, backbone_rate=0.003, patience=4
+            epochs=12, photos_per_step=4, learning_rate=3e-3, backbone_rate=0.003, patience=4
         ),
     )
 
