@@ -121,13 +121,13 @@ def run_fold(
     print(f"fold {fold}: trained in {minutes:.1f} min, report in {run / 'report.html'}")
 
 
-def report(work: Path, seed: int) -> None:
-    """Out-of-fold figures over the folds that were run, as JSON and as a table."""
+def report(work: Path, seed: int, wanted: list[int], target: Path) -> None:
+    """Out-of-fold figures over the folds that were run, as JSON."""
     from leafscout.evaluation.summary import BaselineAnswers, summarise
 
     tables: dict[int, list[dict[str, str]]] = {}
     folds = []
-    for fold in range(FOLD_COUNT):
+    for fold in wanted:
         run = work / f"fold{fold}_seed{seed}"
         if not (run / "per_photo_0.csv").exists():
             continue
@@ -195,7 +195,7 @@ def report(work: Path, seed: int) -> None:
     ).stdout.strip()
     result = {
         "command": f"python benchmarks/coffee.py run --fold {{{','.join(map(str, folds))}}}; "
-        "python benchmarks/coffee.py report",
+        f"python benchmarks/coffee.py report --folds {' '.join(map(str, folds))}",
         "commit": commit,
         "date": time.strftime("%Y-%m-%d"),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
@@ -225,8 +225,8 @@ def report(work: Path, seed: int) -> None:
         },
         "details": details,
     }
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    target.parent.mkdir(exist_ok=True)
+    target.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps({key: result[key] for key in ("folds", "drop_rate")}, indent=1))
 
 
@@ -241,13 +241,17 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--work", type=Path, default=Path("runs/coffee"))
+    parser.add_argument(
+        "--folds", type=int, nargs="*", default=list(range(FOLD_COUNT)), help="folds to report on"
+    )
+    parser.add_argument("--result", type=Path, default=RESULT, help="file for the report")
     given = parser.parse_args()
     if given.step == "folds":
         write_folds()
     elif given.step == "run":
         run_fold(given.fold, given.work, given.seed, given.threads, given.baseline_px)
     else:
-        report(given.work, given.seed)
+        report(given.work, given.seed, given.folds, given.result)
 
 
 if __name__ == "__main__":

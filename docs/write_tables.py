@@ -135,12 +135,17 @@ def coffee_reference_table(result: dict[str, Any]) -> list[str]:
         lines.append(
             f"| {name} | {interval(one['macro_ap'])} | {one['pointing']:.2f} of {one['photos']} |"
         )
+    tuned = all("learning_rate" in one for one in result["methods"].values())
+    chosen = (
+        "learning rate and epochs chosen for each method inside the first fold's training photos"
+        if tuned
+        else "one learning rate for all methods, not tuned for each, and an earlier script"
+    )
     lines += [
         "",
         (
             f"Frozen MobileNetV2 at {result['long_side_px']} px, out of fold over all five folds; "
-            "learning rate and epochs chosen for each method inside the first fold's training "
-            "photos. "
+            f"{chosen}. "
             f"{origin(result)}."
         ),
     ]
@@ -212,6 +217,9 @@ def threshold_table(result: dict[str, Any]) -> list[str]:
 
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
     "coffee": ("coffee", coffee_table),
+    "coffee_untouched": ("coffee_untouched", coffee_table),
+    "coffee_untouched_labels": ("coffee_untouched", coffee_label_table),
+    "coffee_untouched_cost": ("coffee_untouched", coffee_cost_table),
     "coffee_labels": ("coffee", coffee_label_table),
     "coffee_cost": ("coffee", coffee_cost_table),
     "coffee_reference": ("coffee_reference", coffee_reference_table),
