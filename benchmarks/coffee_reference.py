@@ -40,7 +40,7 @@ from leafscout.photos.loader import load_photos
 
 LONG_SIDE_PX = 1024
 STRIDE, FINE_STRIDE = 32, 16
-SETTINGS = [(rate, epochs) for rate in (1e-3, 3e-3, 1e-2) for epochs in (10, 30)]
+SETTINGS = [(rate, epochs) for rate in (1e-3, 3e-3) for epochs in (10, 30)]
 """Learning rates and epochs that every method may choose from."""
 
 RESULT = HERE / "results" / "coffee_reference.json"
