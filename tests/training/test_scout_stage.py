@@ -111,3 +111,17 @@ def test_validation_is_judged_by_how_well_evidence_is_predicted(
     first, second = stage.validate(), stage.validate()
     assert first == second
     assert first.score == -first.loss
+
+
+@pytest.mark.parametrize("shape_hw", [(64, 200), (200, 64)])
+def test_photos_with_a_single_row_or_column_of_tiles_are_learnt_from(
+    spots: LabelTable, recipe: Recipe, evidence: list[np.ndarray], shape_hw: tuple[int, int]
+) -> None:
+    stage = make_stage(spots, recipe, evidence)
+    stage.prepare()
+    grid = lay_tiles(shape_hw, recipe.tile_px)
+    assert min(grid.rows, grid.columns) == 1
+    stage.evidence[0] = np.zeros((len(grid), 2), np.float32)
+    photo = Photo(np.full((*shape_hw, 3), 90, np.uint8), "leaf")
+    for epoch in range(8):  # every symmetry comes up
+        assert torch.isfinite(stage.loss(0, photo, epoch))

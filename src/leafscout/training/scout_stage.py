@@ -99,7 +99,8 @@ class ScoutStage:
         return self._loss(
             out,
             lay_tiles((height, width), self.recipe.tile_px),
-            torch.from_numpy(np.ascontiguousarray(turned, dtype=np.float32)).flatten(0, 1),
+            # A copy: where the grid has one row, a mirrored one counts as contiguous to numpy.
+            torch.from_numpy(np.array(turned, dtype=np.float32, order="C")).flatten(0, 1),
             torch.from_numpy(truth[None]).float(),
         )
 
