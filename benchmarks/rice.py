@@ -72,14 +72,15 @@ def run(work: Path, seed: int, threads: int | None) -> None:
         weights=data.parent / "weights" / "mobilenetv2_100.safetensors", seed=seed,
         resume=folder.exists(), photos_root=data / "images", threads=threads,
     )  # fmt: skip
-    started = time.time()
     train(SPLIT, folder, recipe="mobile", overrides=OVERRIDES, options=options)
-    trained = time.time()
     summary = evaluate_run(
         folder, SPLIT, baselines=True, baseline_px=None, boxes=data / "boxes.csv",
         photos_root=data / "images",
     ).to_dict()  # fmt: skip
     write_run_report(folder)
+    with (folder / "history.csv").open(newline="") as file:
+        seconds = {row["stage"]: float(row["seconds"]) for row in csv.DictReader(file)}
+    stages = {name: round(value / 60, 1) for name, value in seconds.items()}
     commit = subprocess.run(
         ["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=HERE, check=False
     ).stdout.strip()
@@ -89,7 +90,7 @@ def run(work: Path, seed: int, threads: int | None) -> None:
         "date": time.strftime("%Y-%m-%d"),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
         "seed": seed,
-        "train_minutes": round((trained - started) / 60, 1),
+        "minutes_in_stages": stages,
         "labels": summary["labels"],
         "localisation": summary["localisation"],
         "cost": summary["cost"],
@@ -99,7 +100,7 @@ def run(work: Path, seed: int, threads: int | None) -> None:
         },
     }
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps({key: result[key] for key in ("train_minutes", "localisation")}, indent=1))
+    print(json.dumps({key: result[key] for key in ("minutes_in_stages", "localisation")}, indent=1))
 
 
 def main() -> None:

@@ -182,6 +182,33 @@ def demo_table(result: dict[str, Any]) -> list[str]:
     return lines
 
 
+def rice_table(result: dict[str, Any]) -> list[str]:
+    """The whole way on the rice leaves."""
+    macro, found = result["labels"]["macro"], result["localisation"]
+    hits = " / ".join(f"{found['hits_at_k'][k]:.2f}" for k in ("1", "3", "5"))
+    cost = result["cost"]["diseased"]
+    minutes = ", ".join(f"{name} {value}" for name, value in result["minutes_in_stages"].items())
+    lines = [
+        "| model | macro-AP | macro-F1 |",
+        "|---|---|---|",
+        f"| **glance and focus** | {interval(macro['ap'])} | {interval(macro['f1'])} |",
+    ]
+    lines += [
+        f"| {name_of(name)} | {interval(one['macro']['ap'])} | {interval(one['macro']['f1'])} |"
+        for name, one in result["baselines"].items()
+    ]
+    lines += [
+        "",
+        (
+            f"{result['labels']['photos']} test photos. Pointing game "
+            f"{found['pointing']['hits']} of {found['photos']}; hits@1 / @3 / @5 of the scout "
+            f"{hits}; tiles dropped {cost['drop_rate']:.0%}. Minutes of training: {minutes}. "
+            f"{origin(result)}; {result['machine']}."
+        ),
+    ]
+    return lines
+
+
 def coffee_steps_table(result: dict[str, Any]) -> list[str]:
     """What single changes did on the coffee photos."""
     lines = ["| change | figure | without | with |", "|---|---|---|---|"]
@@ -224,6 +251,7 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
     "coffee_cost": ("coffee", coffee_cost_table),
     "coffee_reference": ("coffee_reference", coffee_reference_table),
     "coffee_steps": ("coffee_steps", coffee_steps_table),
+    "rice": ("rice", rice_table),
     "thresholds": ("threshold_bagging", threshold_table),
     "demo": ("demo_seeds", demo_table),
 }
