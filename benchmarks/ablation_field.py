@@ -19,7 +19,6 @@ import os
 import platform
 import shutil
 import statistics
-import subprocess
 import time
 from dataclasses import replace
 from io import StringIO
@@ -27,6 +26,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from origin import read_commit
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "ablation_field"
@@ -152,7 +153,7 @@ def run_cell(row: str, seed: int) -> dict[str, Any]:
         "cpu_s": round(time.process_time() - started_cpu, 1),
         "wall_s": round(time.perf_counter() - started, 1),
         "command": f"python benchmarks/ablation_field.py run --row {row} --seed {seed}",
-        "commit": commit(),
+        "commit": read_commit(),
         "machine": f"{platform.machine()}, {platform.system()}, 1 thread",
     }
 
@@ -355,13 +356,6 @@ def score_tiles(seen: list[tuple[Any, Any, Any]], healthy: np.ndarray) -> dict[s
         "weed_tile_prob": float(probs[weed].mean()),
         "lesion_tile_prob": float(probs[lesion].mean()),
     }
-
-
-def commit() -> str:
-    answer = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False, cwd=HERE
-    )
-    return answer.stdout.strip()
 
 
 def report() -> None:

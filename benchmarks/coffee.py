@@ -15,11 +15,12 @@ import csv
 import json
 import os
 import platform
-import subprocess
 import time
 from pathlib import Path
 
 import numpy as np
+
+from origin import find_data, read_commit
 
 HERE = Path(__file__).parent
 FOLDS = HERE / "coffee_folds.csv"
@@ -34,14 +35,6 @@ OVERRIDES = {
 }
 
 
-def data_folder() -> Path:
-    """The coffee photos."""
-    root = os.environ.get("LEAFSCOUT_DATA")
-    if not root:
-        raise SystemExit("Set LEAFSCOUT_DATA to the folder that holds coffee/ and weights/.")
-    return Path(root) / "coffee"
-
-
 def write_folds() -> None:
     """Assign folds, stratified by label, near-duplicates together."""
     from leafscout.photos.fingerprint import fingerprint_many, near_duplicate_groups
@@ -50,7 +43,7 @@ def write_folds() -> None:
 
     if FOLDS.exists():
         raise SystemExit(f"{FOLDS} exists: folds are fixed before the first run.")
-    table = read_labels(data_folder() / "labels.csv")
+    table = read_labels(find_data("coffee") / "labels.csv")
     groups = merge_groups(table.groups, near_duplicate_groups(fingerprint_many(table.paths)))
     folds = assign_folds(table, groups=groups, folds=FOLD_COUNT, seed=FOLD_SEED)
     with FOLDS.open("w", newline="") as file:
@@ -71,7 +64,7 @@ def read_folds() -> dict[str, tuple[int, int]]:
 def write_fold_tables(fold: int, work: Path) -> tuple[Path, Path]:
     """Label files of one fold: training photos with their groups, and test photos."""
     folds = read_folds()
-    with (data_folder() / "labels.csv").open(newline="") as file:
+    with (find_data("coffee") / "labels.csv").open(newline="") as file:
         labels = {row["image"]: row["labels"] for row in csv.DictReader(file)}
     work.mkdir(parents=True, exist_ok=True)
     out = []
@@ -96,7 +89,7 @@ def run_fold(
     from leafscout.training.run import TrainOptions, train
 
     train_csv, test_csv = write_fold_tables(fold, work)
-    data = data_folder()
+    data = find_data("coffee")
     weights = data.parent / "weights" / "mobilenetv2_100.safetensors"
     run = work / f"fold{fold}_seed{seed}"
     started = time.time()
@@ -190,13 +183,10 @@ def report(work: Path, seed: int, wanted: list[int], target: Path) -> None:
                 "recipe": plan["recipe"],
             }
         )
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=HERE, check=False
-    ).stdout.strip()
     result = {
         "command": f"python benchmarks/coffee.py run --fold {{{','.join(map(str, folds))}}}; "
         f"python benchmarks/coffee.py report --folds {' '.join(map(str, folds))}",
-        "commit": commit,
+        "commit": read_commit(),
         "date": time.strftime("%Y-%m-%d"),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
         "seed": seed,

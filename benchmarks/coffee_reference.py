@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from coffee import FOLD_COUNT, HERE, data_folder, read_folds
+from coffee import FOLD_COUNT, HERE, read_folds
 from leafscout.evaluation.bootstrap import bootstrap
 from leafscout.evaluation.comparison import macro_average_precision
 from leafscout.evaluation.localisation import play_pointing_game
@@ -35,8 +34,10 @@ from leafscout.inference.lesion_truth import read_mask
 from leafscout.losses.bag import positive_weights
 from leafscout.networks import to_batch
 from leafscout.nn.backbones import build_backbone
+from leafscout.nn.feature_maps import add_maps
 from leafscout.photos.labels import LabelTable, read_labels
 from leafscout.photos.loader import load_photos
+from origin import find_data, read_commit
 
 LONG_SIDE_PX = 1024
 STRIDE, FINE_STRIDE = 32, 16
@@ -117,7 +118,7 @@ class Head(nn.Module):
         if self.fine is None:
             return out
         fine = self.fine(features.fine.float())
-        return fine + F.interpolate(out, size=fine.shape[2:], mode="bilinear")
+        return add_maps(fine, out)
 
 
 class Features(NamedTuple):
@@ -206,7 +207,7 @@ def choose_setting(method: Method, features: Features, truth: np.ndarray) -> tup
 def main() -> None:
     """Measure all methods in all folds."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    data = data_folder()
+    data = find_data("coffee")
     table = read_labels(data / "labels.csv")
     fold_of = read_folds()
     folds = np.array([fold_of[Path(name).name][1] for name in table.names])
@@ -242,13 +243,10 @@ def main() -> None:
             "epochs": epochs,
         }
         print(name, out[name], f"{time.time() - started:.0f} s", flush=True)
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=HERE, check=False
-    ).stdout.strip()
     RESULT.parent.mkdir(exist_ok=True)
     result = {
         "command": "python benchmarks/coffee_reference.py",
-        "commit": commit,
+        "commit": read_commit(),
         "date": time.strftime("%Y-%m-%d"),
         "seed": 0,
         "long_side_px": LONG_SIDE_PX,

@@ -17,13 +17,13 @@ import json
 import math
 import os
 import platform
-import subprocess
 import time
 from pathlib import Path
 
 import numpy as np
 
 from leafscout.evaluation.promise import certify_threshold, photos_needed
+from origin import read_commit
 
 HERE = Path(__file__).parent
 POOL_PHOTOS, SETTINGS = 20_000, 50
@@ -109,13 +109,10 @@ def main() -> None:
         for delta in (0.05, 0.1)
         for photos in (59, 149, 300, 1000)
     ]
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=HERE, check=False
-    ).stdout.strip()
     result = {
         "command": "python benchmarks/promise_coverage.py"
         + ("" if given.run is None else f" --run {given.run}"),
-        "commit": commit,
+        "commit": read_commit(),
         "date": time.strftime("%Y-%m-%d"),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
         "seed": given.seed,

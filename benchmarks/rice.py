@@ -14,9 +14,10 @@ import csv
 import json
 import os
 import platform
-import subprocess
 import time
 from pathlib import Path
+
+from origin import find_data, read_commit
 
 HERE = Path(__file__).parent
 SPLIT = HERE / "rice_split.csv"
@@ -31,14 +32,6 @@ OVERRIDES = {
 }
 
 
-def data_folder() -> Path:
-    """The rice photos."""
-    root = os.environ.get("LEAFSCOUT_DATA")
-    if not root:
-        raise SystemExit("Set LEAFSCOUT_DATA to the folder that holds rice/ and weights/.")
-    return Path(root) / "rice"
-
-
 def write_split() -> None:
     """Split the photos, stratified by label, near-duplicates together."""
     from leafscout.photos.fingerprint import fingerprint_many, near_duplicate_groups
@@ -47,7 +40,7 @@ def write_split() -> None:
 
     if SPLIT.exists():
         raise SystemExit(f"{SPLIT} exists: the split is fixed before the first run.")
-    table = read_labels(data_folder() / "labels.csv")
+    table = read_labels(find_data("rice") / "labels.csv")
     groups = merge_groups(table.groups, near_duplicate_groups(fingerprint_many(table.paths)))
     splits = split_photos(table, groups=groups, val_frac=0.2, test_frac=0.3, seed=SPLIT_SEED)
     with SPLIT.open("w", newline="") as file:
@@ -66,7 +59,7 @@ def run(work: Path, seed: int, threads: int | None) -> None:
     from leafscout.reports.run_report import write_run_report
     from leafscout.training.run import TrainOptions, train
 
-    data = data_folder()
+    data = find_data("rice")
     folder = work / f"seed{seed}"
     options = TrainOptions(
         weights=data.parent / "weights" / "mobilenetv2_100.safetensors", seed=seed,
@@ -81,12 +74,9 @@ def run(work: Path, seed: int, threads: int | None) -> None:
     with (folder / "history.csv").open(newline="") as file:
         seconds = {row["stage"]: float(row["seconds"]) for row in csv.DictReader(file)}
     stages = {name: round(value / 60, 1) for name, value in seconds.items()}
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=HERE, check=False
-    ).stdout.strip()
     result = {
         "command": "python benchmarks/rice.py run",
-        "commit": commit,
+        "commit": read_commit(),
         "date": time.strftime("%Y-%m-%d"),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
         "seed": seed,

@@ -9,7 +9,6 @@ photos; calibration and thresholds are fitted on them and judged on 3,000 new on
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import numpy as np
 
 from leafscout.diagnosis.calibrate import fit_calibration
 from leafscout.evaluation.thresholds import bagged_f1_thresholds, best_f1_thresholds
+from origin import read_commit
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "threshold_bagging.json"
@@ -61,16 +61,13 @@ def main() -> None:
         }
         for name, values in thresholds.items():
             scores.setdefault(name, []).append(macro_f1(new_truth, new_probs >= values))
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=HERE, check=False
-    ).stdout.strip()
     rows = {
         name: {"macro_f1": float(np.mean(values)), "std": float(np.std(values))}
         for name, values in scores.items()
     }
     result = {
         "command": "python benchmarks/threshold_bagging.py",
-        "commit": commit,
+        "commit": read_commit(),
         "date": time.strftime("%Y-%m-%d"),
         "seed": 0,
         "rounds": ROUNDS,

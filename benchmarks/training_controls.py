@@ -21,7 +21,6 @@ import argparse
 import json
 import os
 import platform
-import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -34,6 +33,7 @@ from leafscout.evaluation.bootstrap import draw_weights, percentile_interval
 from leafscout.evaluation.scores import roc_auc
 from leafscout.inference.load import load
 from leafscout.training.run import TrainOptions, train
+from origin import read_commit
 
 HERE = Path(__file__).parent
 SIZE_HW = (256, 320)
@@ -147,13 +147,10 @@ def main() -> None:
                 outcome = {"seed": seed, **CONTROLS[name](Path(folder), given, seed)}
             outcomes.setdefault(name, []).append(outcome)
             print(json.dumps({name: outcome}), flush=True)
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=HERE, check=False
-    ).stdout.strip()
     result = {
         "command": f"python benchmarks/training_controls.py {' '.join(given.controls)} "
         f"--photos {given.photos} --epochs {given.epochs}",
-        "commit": commit,
+        "commit": read_commit(),
         "date": time.strftime("%Y-%m-%d"),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
         "seeds": given.seeds,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from leafscout.nn.backbones import Backbone
+from leafscout.nn.feature_maps import add_maps
 
 EXPERT_STRIDE = 32
 OPEN_GATE = 20.0
@@ -117,9 +118,7 @@ class Expert(nn.Module):
         place_logits = self.head(coarse).float()
         if self.fine_head is not None and features.fine is not None:
             fine_logits = self.fine_head(self.dropout(features.fine)).float()
-            place_logits = fine_logits + functional.interpolate(
-                place_logits, size=fine_logits.shape[2:], mode="bilinear", align_corners=False
-            )
+            place_logits = add_maps(fine_logits, place_logits)
         places = place_logits.flatten(2)  # (tiles, labels, rows·columns)
         tile_logits = (
             torch.logsumexp(self.sharpness * places, dim=2) - math.log(places.shape[2])

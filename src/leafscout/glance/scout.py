@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from leafscout.glance.places import LEAST_EXPONENT, PLACE_SHARPNESS, tile_weights
 from leafscout.nn.backbones import Backbone
+from leafscout.nn.feature_maps import add_maps
 from leafscout.types import Tiles
 
 SCOUT_STRIDE = 16
@@ -78,10 +78,7 @@ class Scout(nn.Module):
             return self.head(self.dropout(self.backbone(glances))).float()  # type: ignore[no-any-return]
         coarse, fine = self.backbone.forward_fine(glances)
         near = self.fine_head(self.dropout(fine)).float()
-        far = self.head(self.dropout(coarse)).float()
-        over = functional.interpolate(far, near.shape[2:], mode="bilinear", align_corners=False)
-        both: Tensor = near + over
-        return both
+        return add_maps(near, self.head(self.dropout(coarse)).float())
 
 
 def start_at_prior(head: nn.Conv2d, prob: float) -> None:
