@@ -1,0 +1,1 @@
+"""Tables of measured figures: one module for each subject, each with its ``TABLES``."""
