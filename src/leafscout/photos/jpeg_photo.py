@@ -18,8 +18,12 @@ EIGHTHS = (1, 2, 4)
 """Scales to decode at, in eighths. The others are slower than the next larger one of these."""
 
 LEAST_MARGIN = 1.5
-"""A scaled photo is exactly as large as what is made of it, or at least so many times: shrinking
-by less than that would blur."""
+"""A scaled photo is about as large as what is made of it, or at least so many times: shrinking by
+less than that would blur."""
+
+NEAR_MARGIN = 1.04
+"""Up to so many times larger or smaller counts as about as large: cubic interpolation moves pixels
+by so little without blurring them."""
 
 # By how much the colours of a scaled photo are coarser than its lightness. The decoder makes up for
 # halved colours only where they are halved both ways; other samplings are not decoded small.
@@ -114,9 +118,9 @@ class JpegPhoto(Photo):
         # The last block may reach beyond the photo: what is averaged ends where the photo does.
         box = (0.0, 0.0, stored_width * eighths / 8, stored_height * eighths / 8)
         if box[2:] != (width, height):
-            small = np.asarray(
-                Image.fromarray(small).resize((width, height), Image.Resampling.HAMMING, box=box)
-            )
+            near = max(box[2] / width, box[3] / height) <= NEAR_MARGIN
+            filter_ = Image.Resampling.BICUBIC if near else Image.Resampling.HAMMING
+            small = np.asarray(Image.fromarray(small).resize((width, height), filter_, box=box))
         return turn_upright(small, self._orientation)
 
     def _turned(self, size_px_hw: tuple[int, int]) -> tuple[int, int]:
@@ -139,7 +143,8 @@ def _choose_eighths(
             stored * eighths / 8 / wanted / coarser_colours
             for stored, wanted in zip(stored_px_hw, wanted_px_hw, strict=True)
         ]
-        if all(ratio == 1 for ratio in ratios) or min(ratios) >= LEAST_MARGIN:
+        near = 1 / NEAR_MARGIN <= min(ratios) and max(ratios) <= NEAR_MARGIN
+        if near or min(ratios) >= LEAST_MARGIN:
             return eighths
     return None
 
