@@ -24,12 +24,13 @@ endif
 
 # Every process gets one thread: several that each take all cores slow each other down.
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
-test bench: export OMP_NUM_THREADS := 1
+test test-faults bench: export OMP_NUM_THREADS := 1
 
-.PHONY: help setup demo test check bench docs requirements
+.PHONY: help setup demo test test-faults check bench docs requirements licences sbom
+.PHONY: audit-dependencies
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | \
 		while IFS='|' read -r name what; do printf '%-20s %s\n' "$$name" "$$what"; done
 
 setup: $(STAMP) ## Make the environment .venv from the pinned, hashed requirements
@@ -59,15 +60,29 @@ demo: $(STAMP) ## Render a small field, train on it, diagnose, and write a repor
 test: $(STAMP) ## Run all tests
 	$(RUN)/python -m pytest -q -n $(JOBS)
 
+test-faults: export LEAFSCOUT_FAULT_RESULTS := $(abspath benchmarks/results/reliability.json)
+test-faults: $(STAMP) ## Run the long part of the fault tests, and write down what they measured
+	$(RUN)/python -m pytest -q -m faults $(if $(CORPUS),--corpus $(CORPUS)) tests/faults
+
 check: $(STAMP) ## Lint, format, types and the direction of imports
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 	$(RUN)/lint-imports
 
-bench: $(STAMP) ## Run the benchmarks that need no data of their own
-	$(RUN)/python benchmarks/synthetic_speed.py
-	$(RUN)/python benchmarks/synthetic_shortcut.py
+# What needs no photos, and no run, that this checkout does not render itself. QUICK=1 proves in some
+# minutes that all of them work; its figures mean nothing and go to runs/speed/quick.
+QUICK ?=
+bench: $(STAMP) ## Run the benchmarks that need no data of their own: about an hour, or QUICK=1
+	@mkdir -p runs/speed/quick
+	$(RUN)/python benchmarks/synthetic_speed.py $(if $(QUICK),2)
+	$(if $(QUICK),,$(RUN)/python benchmarks/synthetic_shortcut.py)
+	$(RUN)/python benchmarks/promise_coverage.py $(if $(QUICK),--resamples 20 --out runs/speed/quick/promise_coverage.json)
+	$(RUN)/python benchmarks/decode_speed.py $(if $(QUICK),--quick)
+	$(RUN)/python benchmarks/zoo.py $(if $(QUICK),--quick --work runs/speed/quick/zoo,--again)
+	$(RUN)/python benchmarks/file_to_diagnosis.py $(if $(QUICK),--quick)
+	$(RUN)/python benchmarks/growth.py $(if $(QUICK),--quick)
+	$(RUN)/python benchmarks/folder_throughput.py $(if $(QUICK),--quick)
 
 docs: $(STAMP) ## Write the maps, tables and drawings anew, and check what the documents say
 	$(RUN)/python docs/write_maps.py
@@ -83,3 +98,12 @@ requirements: | $(UV) ## Refresh requirements/*.txt to the newest releases that 
 	$(UV) $(LOCK) --upgrade --extra train --extra export --extra openvino --group dev --output-file requirements/dev.txt
 	$(UV) $(LOCK) --constraints requirements/dev.txt --extra train --output-file requirements/train.txt
 	$(UV) $(LOCK) --constraints requirements/dev.txt --output-file requirements/base.txt
+
+licences: $(STAMP) ## List the licences of all that is pinned, and refuse those not allowed
+	$(RUN)/python requirements/check_licences.py
+
+sbom: $(STAMP) ## Write bills of materials (CycloneDX) into build/sbom; needs the package index
+	$(RUN)/python requirements/write_sbom.py
+
+audit-dependencies: $(STAMP) ## Ask for known vulnerabilities; fails when nobody really answers
+	$(RUN)/python requirements/audit_dependencies.py

@@ -23,7 +23,7 @@ from PIL import Image
 
 from leafscout.glance.view import glance_size_px_hw, take_glance
 from leafscout.photos.decode import decode_photo, list_photos, open_photo
-from leafscout.photos.formats import ends_early
+from leafscout.photos.headers import read_header
 from leafscout.photos.jpeg_photo import JpegPhoto, decode_jpeg
 from leafscout.types import Photo, Pixels
 from rendered_photos import render_jpegs
@@ -63,7 +63,7 @@ def ways_to_decode(data: bytes) -> dict[str, Callable[[], object]]:
     buffer = np.empty(size[0] * size[1] * 3, np.uint8)
     ways: dict[str, Callable[[], object]] = {
         "open (header, limits, completeness)": lambda: open_photo(data),
-        "walk alone": lambda: ends_early(data, "JPEG"),
+        "walk alone": lambda: read_header(data, "JPEG"),
         "full, Pillow": lambda: Image.open(io.BytesIO(data)).convert("RGB").load(),
         "full": lambda: decode_jpeg(data, "photo"),
         "full, memory reused": lambda: decode_jpeg(data, "photo", buffer=buffer),

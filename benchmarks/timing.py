@@ -75,12 +75,19 @@ def describe_run() -> dict[str, Any]:
         except PackageNotFoundError:
             continue
     return {
-        "command": " ".join(["python", *sys.argv]),
+        "command": _command(),
         "commit": commit,
         "machine": f"{os.cpu_count()} cores, {_processor()}, {platform.system()}",
         "load_average": [round(one, 2) for one in os.getloadavg()],
         "versions": installed,
     }
+
+
+def _command() -> str:
+    """The command line; where the photos lie on this machine is nobody's business."""
+    words = " ".join(["python", *sys.argv])
+    data = os.environ.get("LEAFSCOUT_DATA")
+    return words.replace(str(Path(data)), "$LEAFSCOUT_DATA") if data else words
 
 
 def _processor() -> str:

@@ -40,7 +40,7 @@ def test_what_goes_wrong_leaves_nothing(error: type[BaseException], tmp_path: Pa
     def fail() -> None:
         with new_folder(tmp_path / "deep" / "onnx") as folder:
             write_export(folder)
-            raise error
+            raise error("stopped")
 
     with pytest.raises(error):
         fail()

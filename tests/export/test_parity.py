@@ -1,5 +1,6 @@
 """What counts as the same answer, and what is refused."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,6 +72,21 @@ def test_other_tiles_are_seen() -> None:
     found = compare(Fixed(1.0, scout=2.0), Fixed(1.0, scout=-2.0))
     assert found.choice_changed
     assert found.scout_change == pytest.approx(np.tanh(1.0), abs=1e-6)
+
+
+def test_the_cosine_is_that_of_all_logits_that_both_saw() -> None:
+    same, other = compare(Fixed(1.0), Fixed(1.0)), compare(Fixed(1.0), Fixed(-2.0))
+    assert Parity((same,)).logit_cosine == pytest.approx(1.0)
+    # Four tiles and two labels of 1 against -2, and two glance logits of -9 each.
+    dot, one, two = 8 * -2 + 2 * 81, 8 + 2 * 81, 8 * 4 + 2 * 81
+    assert Parity((other,)).logit_cosine == pytest.approx(dot / math.sqrt(one * two))
+    assert "Cosine of the logits: 1.00000." in Parity((same,)).sentences()[0]
+    assert Parity((SAME,)).logit_cosine is None
+
+
+def test_tiles_that_one_alone_read_do_not_count() -> None:
+    found = compare(Fixed(1.0, scout=2.0), Fixed(5.0, scout=-2.0))
+    assert found.logit_products == pytest.approx((162.0, 162.0, 162.0))
 
 
 def test_no_number_is_no_agreement() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,8 @@ from leafscout.cli.screen import show_progress
 
 if TYPE_CHECKING:
     from leafscout.inference.stage_times import BenchResult, Spread
+
+PIPED_COLUMNS = 132
 
 
 def bench(
@@ -81,7 +84,8 @@ def print_times(results: Iterable[BenchResult], *, photos: int, repeats: int) ->
     table.add_row("processor time", *(_cell(result.processor) for result in shown))
     table.add_row("tiles read a photo", *(f"{result.tiles_read:.1f}" for result in shown))
     table.add_row("loading, once", *(_milliseconds(1e3 * result.load_s) for result in shown))
-    Console().print(table)
+    # A pipe has no width of its own; a file of 80 columns would break every cell.
+    Console(width=None if sys.stdout.isatty() else PIPED_COLUMNS).print(table)
 
 
 def _cell(spread: Spread | None) -> str:

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from leafscout.errors import InputError
-from leafscout.glance.view import take_glance
 from leafscout.model import GlanceAndFocus
 from leafscout.photos.decode import open_photo
 from leafscout.photos.tiles import cut_tiles
@@ -58,7 +57,7 @@ def gather_calibration_set(
     count, diseased = 0, 0
     for index, path in enumerate(photos):
         photo = open_photo(path)
-        glance = take_glance(photo, model.rules.glance_px)
+        glance = model.take_glance(photo)
         scouted = model.scout(glance)
         chosen = np.flatnonzero(scouted.read)
         found = None

@@ -11,7 +11,14 @@ from pathlib import Path
 
 from leafscout.errors import InputError
 from leafscout.export.parity import Parity
-from leafscout.manifest import MANIFEST_NAME, ExportEntry, Manifest, ParityEntry, sha256_of
+from leafscout.manifest import (
+    MANIFEST_NAME,
+    ExportEntry,
+    Manifest,
+    ParityEntry,
+    seal_manifest,
+    sha256_of,
+)
 
 
 @contextmanager
@@ -91,6 +98,7 @@ def describe_parity(parity: Parity) -> ParityEntry:
         decisions_changed=len(parity.decisions_changed),
         choices_changed=len(parity.choices_changed),
         borderline=parity.borderline,
+        logit_cosine=parity.logit_cosine,
     )
 
 
@@ -108,6 +116,5 @@ def write_manifest(folder: Path, source: Manifest, export: ExportEntry) -> Manif
     files = {path.name: sha256_of(path) for path in sorted(folder.iterdir())}
     promise = source.promise if export.precision == "fp32" else None
     manifest = source.model_copy(update={"files": files, "export": export, "promise": promise})
-    text = json.dumps(manifest.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
-    (folder / MANIFEST_NAME).write_text(text, encoding="utf-8")
+    (folder / MANIFEST_NAME).write_bytes(seal_manifest(manifest))
     return manifest

@@ -51,16 +51,21 @@ class ExpertGraph(nn.Module):
 
     Args:
         expert: in evaluation mode.
+        attention: whether the model's pooling reads attention logits; they are zeros otherwise.
     """
 
-    def __init__(self, expert: Expert) -> None:
+    def __init__(self, expert: Expert, *, attention: bool = True) -> None:
         super().__init__()
         self.expert = expert
+        self.attention = attention
 
     def forward(self, tiles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(tiles, tile_px, tile_px, 3) bytes → tile, attention and place logits."""
         out = self.expert(tiles.permute(0, 3, 1, 2))
-        return out.tile_logits, out.attention_logits, out.place_logits
+        attention_logits = out.attention_logits
+        if not self.attention:
+            attention_logits = torch.zeros_like(out.tile_logits)
+        return out.tile_logits, attention_logits, out.place_logits
 
 
 def write_scout_graph(scout: Scout, path: Path) -> None:
@@ -107,19 +112,21 @@ def _check_other_sizes(scout: Scout, path: Path) -> None:
                 )
 
 
-def write_expert_graph(expert: Expert, tile_px: int, path: Path) -> None:
+def write_expert_graph(expert: Expert, tile_px: int, path: Path, *, attention: bool = True) -> None:
     """Write the expert for any number of tiles.
 
     Args:
         expert: trained.
         tile_px: side of a tile.
         path: of the ONNX file.
+        attention: whether the model's pooling reads attention logits. Where it does not, zeros
+            take their place, and the layers behind them are left out.
 
     Raises:
         InputError: when a part of it cannot be written as ONNX.
     """
     _write_graph(
-        ExpertGraph(prepare_network(expert)),
+        ExpertGraph(prepare_network(expert), attention=attention),
         torch.zeros(2, tile_px, tile_px, 3, dtype=torch.uint8),
         {0: torch.export.Dim("tiles", min=1, max=_MOST_TILES)},
         path,

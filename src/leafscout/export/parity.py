@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,27 @@ ROUNDING = 1e-4
 NAMED = 5
 
 
+@dataclass(frozen=True, eq=False)
+class PhotoAnswer:
+    """What parity needs to know of a model's answer for one photo.
+
+    Attributes:
+        name: the photo.
+        probs: (labels,) probabilities.
+        choice_probs: probabilities that decide which tiles are read.
+        read: (tiles,) which were.
+        tile_logits: (tiles, labels) of the expert; NaN where it did not look.
+        glance_logits: (labels,) of the scout.
+    """
+
+    name: str
+    probs: FloatArray
+    choice_probs: FloatArray
+    read: NDArray[np.bool_]
+    tile_logits: FloatArray
+    glance_logits: FloatArray
+
+
 @dataclass(frozen=True)
 class PhotoParity:
     """Two models on one photo.
@@ -32,6 +53,8 @@ class PhotoParity:
         decision_changed: another set of labels was found.
         choice_changed: other tiles were read.
         near_threshold: a label's probability lies within the rounding of its threshold.
+        logit_products: of the logits of both on what both looked at: theirs with each other's,
+            and of each with itself.
     """
 
     name: str
@@ -40,6 +63,7 @@ class PhotoParity:
     decision_changed: bool
     choice_changed: bool
     near_threshold: bool
+    logit_products: tuple[float, float, float] = field(default=(0.0, 0.0, 0.0), compare=False)
 
 
 @dataclass(frozen=True)
@@ -89,6 +113,12 @@ class Parity:
         return max((one.scout_change for one in self.photos), default=0.0)
 
     @property
+    def logit_cosine(self) -> float | None:
+        """Cosine between all logits of both on what both looked at; None where there are none."""
+        both, one, other = np.sum([photo.logit_products for photo in self.photos], axis=0)
+        return float(both / np.sqrt(one * other)) if one * other > 0 else None
+
+    @property
     def decisions_changed(self) -> tuple[str, ...]:
         """Photos on which another set of labels was found."""
         return tuple(one.name for one in self.photos if one.decision_changed)
@@ -114,11 +144,21 @@ class Parity:
         Raises:
             InputError: naming the photos.
         """
+        problem = self.find_problem(limits)
+        if problem is not None:
+            raise InputError(problem)
+
+    def find_problem(self, limits: Limits) -> str | None:
+        """Why a model differs too much, in sentences that name the photos; None when it does not.
+
+        Args:
+            limits: how much it may differ.
+        """
         clear = [one for one in self.photos if not self._is_borderline(one)]
         changed = [one.name for one in clear if one.decision_changed]
         most = limits.decisions_frac * len(self.photos)
         if len(changed) > most:
-            raise InputError(
+            return (
                 f"The exported model decides otherwise than the PyTorch model on {len(changed)} "
                 f"of {len(self.photos)} photos ({_some(changed)}), and at most "
                 f"{limits.decisions_frac:.1%} may change. Nothing was written. {self._figures()} "
@@ -126,15 +166,16 @@ class Parity:
                 "calibrate with more photos."
             )
         if limits.prob_change is None:
-            return
+            return None
         far = [one.name for one in clear if one.prob_change > limits.prob_change]
-        if far:
-            raise InputError(
-                f"The exported model's probabilities differ from the PyTorch model's by more than "
-                f"{limits.prob_change:g} on {len(far)} of {len(self.photos)} photos "
-                f"({_some(far)}). Nothing was written. {self._figures()} Raise --tolerance if "
-                "that is good enough."
-            )
+        if not far:
+            return None
+        return (
+            f"The exported model's probabilities differ from the PyTorch model's by more than "
+            f"{limits.prob_change:g} on {len(far)} of {len(self.photos)} photos "
+            f"({_some(far)}). Nothing was written. {self._figures()} Raise --tolerance if "
+            "that is good enough."
+        )
 
     def _figures(self) -> str:
         return (
@@ -151,6 +192,8 @@ class Parity:
             f"Largest change of a probability: {self.max_prob_change:.2g}, of the scout's: "
             f"{self.max_scout_change:.2g}."
         )
+        if self.logit_cosine is not None:
+            summary += f" Cosine of the logits: {self.logit_cosine:.5f}."
         lines = [summary]
         for what, names in (
             ("Other labels", self.decisions_changed),
@@ -188,22 +231,70 @@ def compare_models(
     return Parity(tuple(found))
 
 
+def compare_with_answers(
+    answers: Sequence[PhotoAnswer], exported: GlanceAndFocus, photos: Sequence[Path]
+) -> Parity:
+    """Like ``compare_models``, with a reference that was asked before.
+
+    Args:
+        answers: of the model as trained, from ``answer_photo``.
+        exported: the same in another runtime.
+        photos: paths, in the order of the answers.
+    """
+    thresholds = exported.rules.thresholds
+    return Parity(
+        tuple(
+            _compare(answer, answer_photo(exported, open_photo(path)), thresholds)
+            for answer, path in zip(answers, photos, strict=True)
+        )
+    )
+
+
 def compare_on_photo(
     reference: GlanceAndFocus, exported: GlanceAndFocus, photo: Photo
 ) -> PhotoParity:
     """Diagnose one photo with two models."""
-    evidence = [model.forward(photo)[0] for model in (reference, exported)]
-    probs = np.stack([reference.label_probs(one) for one in evidence])
-    thresholds = np.asarray(reference.rules.thresholds, dtype=np.float32)
+    answers = [answer_photo(model, photo) for model in (reference, exported)]
+    return _compare(answers[0], answers[1], reference.rules.thresholds)
+
+
+def answer_photo(model: GlanceAndFocus, photo: Photo) -> PhotoAnswer:
+    """Diagnose one photo and keep what parity needs."""
+    evidence, _ = model.forward(photo)
+    return PhotoAnswer(
+        name=Path(photo.source).name,
+        probs=model.label_probs(evidence),
+        choice_probs=_choice_probs(evidence),
+        read=evidence.read,
+        tile_logits=evidence.tile_logits,
+        glance_logits=evidence.glance_logits,
+    )
+
+
+def _compare(
+    reference: PhotoAnswer, exported: PhotoAnswer, label_thresholds: Sequence[float]
+) -> PhotoParity:
+    probs = np.stack([reference.probs, exported.probs])
+    thresholds = np.asarray(label_thresholds, dtype=np.float32)
     found = probs >= thresholds
     return PhotoParity(
-        name=Path(photo.source).name,
+        name=reference.name,
         prob_change=_largest_change(probs[0], probs[1]),
-        scout_change=_largest_change(_choice_probs(evidence[0]), _choice_probs(evidence[1])),
+        scout_change=_largest_change(reference.choice_probs, exported.choice_probs),
         decision_changed=bool((found[0] != found[1]).any()),
-        choice_changed=bool((evidence[0].read != evidence[1].read).any()),
+        choice_changed=bool((reference.read != exported.read).any()),
         near_threshold=bool((np.abs(probs - thresholds) <= ROUNDING).any()),
+        logit_products=_multiply_logits(reference, exported),
     )
+
+
+def _multiply_logits(one: PhotoAnswer, other: PhotoAnswer) -> tuple[float, float, float]:
+    both = one.read & other.read
+    first, second = (
+        np.concatenate([answer.tile_logits[both].ravel(), answer.glance_logits]).astype(np.float64)
+        for answer in (one, other)
+    )
+    return float(first @ second), float(first @ first), float(second @ second)
 
 
 def _choice_probs(evidence: Evidence) -> FloatArray:

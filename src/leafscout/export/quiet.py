@@ -5,20 +5,21 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
 
 _TALKATIVE = ("", "torch.onnx", "onnxscript", "onnx_ir")
 
 
 @contextmanager
 def quiet_logs() -> Iterator[None]:
-    """Let exporters log errors alone, until the end of the block."""
+    """Let exporters print nothing and log errors alone, until the end of the block."""
     loggers = [logging.getLogger(name) for name in _TALKATIVE]
     before = [logger.level for logger in loggers]
     try:
         for logger in loggers:
             logger.setLevel(logging.ERROR)
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,18 @@ from typing import Literal
 
 import torch
 
+from leafscout.diagnosis.pooling import ATTENTION_POOLINGS
 from leafscout.errors import InputError
+from leafscout.export.calibration_set import CalibrationSet
 from leafscout.export.folder import describe_parity, new_folder, write_manifest
-from leafscout.export.parity import ROUNDING, Limits, Parity, compare_models
+from leafscout.export.parity import (
+    ROUNDING,
+    Limits,
+    Parity,
+    answer_photo,
+    compare_models,
+    compare_with_answers,
+)
 from leafscout.inference.run_photos import find_run_photos, list_named_photos
 from leafscout.inference.runtimes import (
     EXPORTS,
@@ -26,6 +36,7 @@ from leafscout.inference.torch_runtime import load_networks
 from leafscout.manifest import ExportEntry, Manifest
 from leafscout.model import GlanceAndFocus
 from leafscout.networks import TorchNetworks
+from leafscout.photos.decode import open_photo
 
 Target = Literal["onnx", "openvino"]
 RUNTIME_OF: dict[str, Literal["onnxruntime", "openvino"]] = {
@@ -122,31 +133,113 @@ def export_run(
     _check_target(options)
     source = _find_source(run)
     photos = _parity_photos(run, options)
+    calibration = _calibration_photos(run, options) if options.int8 else []
     out = options.out or _default_folder(run, options)
     with new_folder(out) as folder:
-        networks = _open_on_cpu(source, options.threads)
-        reference = GlanceAndFocus(networks, source.manifest.rules())
-        calibrated = _write_graphs(source, networks, reference, folder, run, options, say)
-        say(f"Comparing with PyTorch on {len(photos)} photos.")
-        runtime = RUNTIME_OF[options.target]
-        exported = GlanceAndFocus(
-            open_graphs(folder, runtime, options.threads), source.manifest.rules()
+        export = _Export(source, _open_on_cpu(source, options.threads), folder, options, say)
+        export.write_graphs()
+        if options.int8:
+            entry, parity, notes = export.round_graphs(calibration, photos, limits, show)
+        else:
+            say(f"Comparing with PyTorch on {len(photos)} photos.")
+            parity = compare_models(export.reference, export.open_exported(), photos, show=show)
+            parity.check(limits)
+            entry, notes = export.describe(parity), ()
+        manifest = write_manifest(folder, source.manifest, entry)
+    return Exported(out, manifest, parity, (*notes, *_notes(source.manifest, manifest)))
+
+
+@dataclass(frozen=True)
+class _Export:
+    """One export at work in its temporary folder."""
+
+    source: StoredModel
+    networks: TorchNetworks
+    folder: Path
+    options: ExportOptions
+    say: Say
+
+    @property
+    def reference(self) -> GlanceAndFocus:
+        return GlanceAndFocus(self.networks, self.source.manifest.rules())
+
+    @property
+    def files(self) -> dict[str, Path]:
+        return {name: self.folder / f"{name}.onnx" for name in ("scout", "expert")}
+
+    def write_graphs(self) -> None:
+        from leafscout.export.graphs import write_expert_graph, write_scout_graph
+
+        self.say("Writing the graphs of scout and expert.")
+        write_scout_graph(self.networks.scout, self.files["scout"])
+        manifest = self.source.manifest
+        write_expert_graph(
+            self.networks.expert,
+            manifest.tile_px,
+            self.files["expert"],
+            attention=manifest.pooling in ATTENTION_POOLINGS,
         )
-        parity = compare_models(reference, exported, photos, show=show)
-        parity.check(limits)
-        manifest = write_manifest(
-            folder,
-            source.manifest,
-            ExportEntry(
-                runtime=runtime,
-                precision="int8" if options.int8 else "fp32",
-                source_files=source.manifest.files,
-                calibration_photos=calibrated[0],
-                calibration_tiles=calibrated[1],
-                parity=describe_parity(parity),
-            ),
+
+    def open_exported(self) -> GlanceAndFocus:
+        """The graphs as their runtime runs them; for OpenVINO they are taken over first."""
+        if self.options.target == "openvino":
+            from leafscout.export.openvino_graphs import convert_graph
+
+            for file in self.files.values():
+                convert_graph(file, file.with_suffix(".xml"))
+                file.unlink()
+        runtime = RUNTIME_OF[self.options.target]
+        networks = open_graphs(self.folder, runtime, self.options.threads)
+        return GlanceAndFocus(networks, self.source.manifest.rules())
+
+    def round_graphs(
+        self, calibration: list[Path], photos: list[Path], limits: Limits, show: Show | None
+    ) -> tuple[ExportEntry, Parity, tuple[str, ...]]:
+        from leafscout.export.calibration_set import gather_calibration_set
+        from leafscout.inference.round_graphs import describe_size, round_until_alike
+
+        self.say("Measuring the ranges of int8 on photos.")
+        seen = gather_calibration_set(self.reference, calibration)
+        self.say(f"Comparing with PyTorch on {len(photos)} photos.")
+        answers = []
+        for done, path in enumerate(photos, start=1):
+            answers.append(answer_photo(self.reference, open_photo(path)))
+            if show is not None:
+                show(done, len(photos))
+        fp32_bytes = sum(file.stat().st_size for file in self.files.values())
+        with tempfile.TemporaryDirectory(dir=self.folder) as aside:
+            sources = {
+                name: file.rename(Path(aside) / file.name) for name, file in self.files.items()
+            }
+            rounded = round_until_alike(
+                sources,
+                self.files,
+                seen,
+                lambda: compare_with_answers(answers, self.open_exported(), photos),
+                limits,
+                threads=self.options.threads,
+                say=self.say,
+            )
+        entry = self.describe(rounded.parity, seen, rounded.fp32_layers)
+        size = sum(file.stat().st_size for file in self.folder.iterdir())
+        notes = [describe_size(size, fp32_bytes)]
+        return entry, rounded.parity, tuple(filter(None, [rounded.sentence(), *notes]))
+
+    def describe(
+        self,
+        parity: Parity,
+        seen: CalibrationSet | None = None,
+        fp32_layers: dict[str, tuple[str, ...]] | None = None,
+    ) -> ExportEntry:
+        return ExportEntry(
+            runtime=RUNTIME_OF[self.options.target],
+            precision="int8" if self.options.int8 else "fp32",
+            source_files=self.source.manifest.files,
+            calibration_photos=len(seen.glances) if seen else 0,
+            calibration_tiles=len(seen.tiles) if seen else 0,
+            fp32_layers=fp32_layers or {},
+            parity=describe_parity(parity),
         )
-    return Exported(out, manifest, parity, _notes(source.manifest, manifest))
 
 
 def _find_source(run: Path) -> StoredModel:
@@ -212,42 +305,3 @@ def _calibration_photos(run: Path, options: ExportOptions) -> list[Path]:
     # Evenly from the whole list, which may be sorted by label.
     step = max(1, len(photos) // CALIBRATION_PHOTOS)
     return photos[::step][:CALIBRATION_PHOTOS]
-
-
-def _write_graphs(
-    source: StoredModel,
-    networks: TorchNetworks,
-    reference: GlanceAndFocus,
-    folder: Path,
-    run: Path,
-    options: ExportOptions,
-    say: Say,
-) -> tuple[int, int]:
-    """Write the graphs; returns the photos and tiles that int8 was calibrated on."""
-    from leafscout.export.graphs import write_expert_graph, write_scout_graph
-
-    say("Writing the graphs of scout and expert.")
-    files = {name: folder / f"{name}.onnx" for name in ("scout", "expert")}
-    write_scout_graph(networks.scout, files["scout"])
-    write_expert_graph(networks.expert, source.manifest.tile_px, files["expert"])
-    calibrated = (0, 0)
-    if options.int8:
-        from leafscout.export.calibration_set import gather_calibration_set
-        from leafscout.export.quantise import quantise_graph
-
-        photos = _calibration_photos(run, options)
-        say("Measuring the ranges of int8 on photos.")
-        seen = gather_calibration_set(reference, photos)
-        calibrated = (len(seen.glances), len(seen.tiles))
-        tiles = (seen.tiles[index : index + 1] for index in range(len(seen.tiles)))
-        for name, inputs in (("scout", iter(seen.glances)), ("expert", tiles)):
-            full = files[name].rename(folder / f"{name}-fp32.onnx")
-            quantise_graph(full, files[name], inputs)
-            full.unlink()
-    if options.target == "openvino":
-        from leafscout.export.openvino_graphs import convert_graph
-
-        for file in files.values():
-            convert_graph(file, file.with_suffix(".xml"))
-            file.unlink()
-    return calibrated

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from leafscout.errors import InputError
-from leafscout.glance.view import take_glance
 from leafscout.inference.answer import build_diagnosis
 from leafscout.inference.runtimes import StoredModel, find_model, is_installed, list_exports
 from leafscout.model import GlanceAndFocus, GlanceEvidence, Networks, Rules, TileEvidence
@@ -195,7 +194,7 @@ def _time_photo(networks: Networks, rules: Rules, path: Path) -> _Lap:
     with watch.time("open"):
         photo = open_photo(path)
     with watch.time("glance"):
-        glance = take_glance(photo, rules.glance_px)
+        glance = model.take_glance(photo)
     with watch.time("choose"):
         scouted = model.scout(glance)
     watch.spent_s["choose"] -= watch.spent_s["scout"]

@@ -1,0 +1,176 @@
+"""The tables of teachers and students."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from statistics import mean
+from typing import Any
+
+from tables.wording import interval, origin
+
+WAYS = {
+    "teacher_wide": "teacher, wide",
+    "teacher_tiny": "teacher, tiny",
+    "alone": "student, labels alone",
+    "offline": "from the teacher (tile, T 2, α 0.7)",
+    "alone_tiny": "larger student, labels alone",
+    "offline_tiny": "larger student, from the teacher",
+    "alone_long": "student, labels alone, twice the epochs",
+    "offline_long": "from the teacher, twice the epochs",
+    "mutual": "two students from each other",
+    "self": "from its own first generation",
+    "temperature_1": "from the teacher, T 1",
+    "temperature_4": "from the teacher, T 4",
+    "soft_weight_0.3": "from the teacher, α 0.3",
+    "soft_weight_1": "from the teacher, α 1: no labels",
+    "level_photo": "from the teacher, photos instead of tiles",
+    "level_place": "from the teacher, places instead of tiles",
+    "all_levels": "from the teacher, photos, tiles and places",
+    "features_cosine": "from the teacher, features by cosine too",
+    "attention": "from the teacher, where it looks too",
+}
+
+
+def several(values: list[float], digits: int = 3) -> str:
+    """Mean, and the single values of several seeds."""
+    if len(values) == 1:
+        return f"{values[0]:.{digits}f}"
+    return f"{mean(values):.{digits}f} ({', '.join(f'{value:.{digits}f}' for value in values)})"
+
+
+def epochs(values: list[int | None]) -> str:
+    """Epochs until the wanted AUC, one a seed."""
+    return ", ".join("never" if value is None else str(value) for value in values)
+
+
+def source(result: dict[str, Any]) -> str:
+    """Where the figures come from."""
+    return (
+        f"{result['test_photos']} test photos; the teacher is {result['teacher']}, the best on "
+        f"the validation photos. `{result['command']}`; {result['date']}, commit "
+        f"{result['commit'][:10]}; {result['machine']}."
+    )
+
+
+def ways_table(result: dict[str, Any]) -> list[str]:
+    """Every way to learn: how fast, how good, how dear."""
+    lines = [
+        (
+            f"| learns | seeds | epochs to AUC {result['reached_auc']} | macro-AUC, all tiles | "
+            "macro-F1, deployed | less the teacher's on all tiles | less the student's alone | "
+            "multiply-adds of the teacher's: mean, most | CPU s |"
+        ),
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in result["rows"]:
+        share = [mean(row[key]) / result["teacher_macs"] for key in ("macs_deployed",)]
+        share.append(max(row["macs_deployed_most"]) / result["teacher_macs"])
+        against = row["f1_minus_alone"]
+        lines.append(
+            f"| {WAYS[row['cell']]} | {len(row['seeds'])} | {epochs(row['epochs_to_auc'])} | "
+            f"{several(row['macro_auc_all_tiles'])} | {several(row['macro_f1_deployed'])} | "
+            f"{interval(row['f1_minus_teacher'], 3)} | "
+            f"{'–' if against is None else interval(against, 3)} | "
+            f"{share[0]:.0%}, {share[1]:.0%} | {mean(row['train_cpu_s']):.0f} |"
+        )
+    lines += [
+        "",
+        (
+            f"The teacher itself, on all tiles: macro-AUC {result['teacher_auc']:.3f}, macro-F1 "
+            f"{result['teacher_f1']:.3f}. Differences are means over the seeds, with 95% "
+            "intervals over test photos. " + source(result)
+        ),
+    ]
+    return lines
+
+
+def nearness_table(result: dict[str, Any]) -> list[str]:
+    """How near the students are to their teacher on the validation photos."""
+    lines = [
+        (
+            "| learns | KL of tiles, nat | KL of photos, nat | cosine of features | distance of "
+            "attention maps | tiles dropped: healthy, diseased |"
+        ),
+        "|---|---|---|---|---|---|",
+    ]
+    for row in result["rows"]:
+        if row["cell"].startswith("teacher"):
+            continue
+        dropped = [1 - mean(row[f"tiles_read_{kind}"]) for kind in ("healthy", "diseased")]
+        lines.append(
+            f"| {WAYS[row['cell']]} | {several(row['kl_tiles'])} | {several(row['kl_photos'])} | "
+            f"{several(row['feature_cosine'])} | {several(row['attention_distance'])} | "
+            f"{dropped[0]:.0%}, {dropped[1]:.0%} |"
+        )
+    lines += ["", source(result)]
+    return lines
+
+
+CONTINUED = {
+    "before": "before",
+    "labels": "labels alone",
+    "tiles": "soft labels of tiles",
+    "features_cosine": "soft labels and features",
+    "attention": "soft labels and where the teacher looks",
+    "all_levels": "soft labels of photos, tiles and places",
+    "temperature_1": "soft labels of tiles, T 1",
+    "temperature_4": "soft labels of tiles, T 4",
+}
+
+
+def continued_table(result: dict[str, Any]) -> list[str]:
+    """What a few epochs more bring a student nearer to its teacher in."""
+    lines = [
+        (
+            "| learns a few epochs more from | KL of tiles, nat | KL of photos, nat | cosine of "
+            "features | distance of attention maps |"
+        ),
+        "|---|---|---|---|---|",
+    ]
+    rows = {one["cell"]: one for one in result["rows"]}
+    lines += [
+        f"| {words} | {rows[cell]['kl_tiles']:.3f} | {rows[cell]['kl_photos']:.3f} | "
+        f"{rows[cell]['feature_cosine']:.3f} | {rows[cell]['attention_distance']:.3f} |"
+        for cell, words in CONTINUED.items()
+        if cell in rows
+    ]
+    lines += [
+        "",
+        f"{result['epochs']} epochs; the teacher is {result['teacher']}. {origin(result)}.",
+    ]
+    return lines
+
+
+def soft_table(result: dict[str, Any]) -> list[str]:
+    """What soft labels hold beside the hard ones."""
+    lines = [
+        (
+            "| shown alone | absent label | photos | teacher's probability of it (at T 2) | "
+            "another network's |"
+        ),
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {one['shown']} | {one['absent']} | {one['photos']} | {one['soft_mass']:.3f} "
+        f"({one['soft_mass_t2']:.3f}) | {one['confusable']:.3f} |"
+        for one in result["pairs"]
+    ]
+    lines += [
+        "",
+        (
+            f"Mean over the upper half of the rows {result['soft_mass_confusable']:.3f}, over the "
+            f"lower half {result['soft_mass_unrelated']:.3f}; rank correlation of the two columns "
+            f"{result['rank_correlation']:.2f} (p = {result['p_value']:.3f}). "
+            f"{result['photos']} test photos. {origin(result)}."
+        ),
+    ]
+    return lines
+
+
+TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
+    "distillation": ("distillation", ways_table),
+    "distillation_nearness": ("distillation", nearness_table),
+    "distillation_continued": ("distillation_continued", continued_table),
+    "soft_labels": ("soft_labels", soft_table),
+}
+"""Name of a table → its file in ``benchmarks/results`` and what turns that into lines."""

@@ -1,0 +1,182 @@
+"""Tables of the parts of whole-photo recognisers, and of explanations against lesion masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from statistics import mean
+from typing import Any
+
+Record = dict[str, Any]
+
+
+def _source(part: Record, words: str = "") -> list[str]:
+    return [
+        "",
+        (
+            f"{words}`{part['command']}`; {part['date']}, commit {part['commit'][:10]}; "
+            f"{part['machine']}."
+        ),
+    ]
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _spread(values: list[float], digits: int = 1) -> str:
+    return f"{mean(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+def turns_table(result: Record) -> list[str]:
+    """What a spatial transformer leaves of a rotation."""
+    part = result["turns"]
+    lines = [
+        "| rotation | rectifiers | angle before | angle left | units never above 0 | CPU seconds |",
+        "|---|---|---|---|---|---|",
+    ]
+    cases = dict.fromkeys((row["kind"], row["variant"]) for row in part["rows"])
+    for kind, variant in cases:
+        rows = [row for row in part["rows"] if (row["kind"], row["variant"]) == (kind, variant)]
+        left = ", ".join(f"{row['error_deg']:.1f}°" for row in rows)
+        dead = ", ".join(f"{row['dead_units']:.0%}" for row in rows)
+        before = mean(row["before_deg"] for row in rows)
+        seconds = mean(row["cpu_s"] for row in rows)
+        lines.append(f"| {kind} | {variant} | {before:.1f}° | {left} | {dead} | {seconds:.1f} |")
+    words = (
+        f"{part['photos']} drawn leaves of {part['side_px']} px that were not learnt from, "
+        "150 steps where nothing else is said; one value for each of 3 seeds. "
+    )
+    return lines + _source(part, words)
+
+
+def groups_table(result: Record) -> list[str]:
+    """Plain EfficientNets against grouped ones."""
+    part = result["groups"]
+    lines = [
+        (
+            "| network | side | weights | multiply-adds | CPU time of a photo | tensors of the "
+            "plain network that fit |"
+        ),
+        "|---|---|---|---|---|---|",
+    ]
+    for row in part["rows"]:
+        fit = row["plain_tensors_that_fit"]
+        fits = "–" if fit is None else f"{fit} of {row['tensors']}"
+        lines.append(
+            f"| {row['name']} | {row['side_px']} px | {row['parameters'] / 1e6:.1f} M | "
+            f"{row['macs'] / 1e9:.2f} G | {row['cpu_ms']:.0f} ms | {fits} |"
+        )
+    words = "Without the classifier; median of six passes, both networks in turn, process time. "
+    return lines + _source(part, words)
+
+
+def margins_table(result: Record) -> list[str]:
+    """ArcFace by margin where labels come together."""
+    part = result["margins"]
+    lines = [
+        (
+            "| margin | macro-AP | macro-AP where several labels are | macro-AP of logits "
+            "that hold the margin | angle to its centre: one label | several | without the label |"
+        ),
+        "|---|---|---|---|---|---|---|",
+    ]
+    for margin in dict.fromkeys(row["margin"] for row in part["rows"]):
+        rows = [row for row in part["rows"] if row["margin"] == margin]
+        shares = " | ".join(
+            _spread([row[key] for row in rows], 3)
+            for key in ("macro_ap", "macro_ap_several", "macro_ap_with_margin_logits")
+        )
+        angles = " | ".join(
+            f"{mean(row[key] for row in rows):.0f}°"
+            for key in (
+                "angle_of_one_label_deg",
+                "angle_of_several_labels_deg",
+                "angle_without_deg",
+            )
+        )
+        lines.append(f"| {margin:g} | {shares} | {angles} |")
+    words = (
+        f"Drawn feature vectors with six labels that come together: {part['train_vectors']} to "
+        f"learn from, {part['test_vectors']} to test on; mean (range) of 3 seeds. "
+    )
+    return lines + _source(part, words)
+
+
+def again_table(result: Record) -> list[str]:
+    """What looking again brings."""
+    part = result["again"]
+    lines = [
+        (
+            "| looks | changes | macro-AP once → again, difference | macro-F1 once → again, "
+            "difference | CPU seconds a photo once → again |"
+        ),
+        "|---|---|---|---|---|",
+    ]
+    for row in part["rows"]:
+        cells = []
+        for figure in ("macro_ap", "macro_f1"):
+            one = next(one for one in row["figures"] if one["figure"] == figure)
+            gain = one["difference"]
+            cells.append(
+                f"{gain['value_b']:.3f} → {gain['value_a']:.3f}, {gain['value']:+.3f} "
+                f"({gain['low']:+.3f} to {gain['high']:+.3f}): {one['verdict']}"
+            )
+        lines.append(
+            f"| {row['looks']} | {row['changes']} | {' | '.join(cells)} | "
+            f"{row['cpu_s_per_photo_once']:.2f} → {row['cpu_s_per_photo']:.2f} |"
+        )
+    words = (
+        f"{part['photos']} test photos of the rendered field, one run; thresholds of each kind of "
+        "answer from its own validation photos; 95% paired bootstrap. "
+    )
+    return lines + _source(part, words)
+
+
+def explanations_table(result: Record) -> list[str]:
+    """Every method against lesion masks, and whether it is true to the network."""
+    lines = [
+        (
+            "| photos | method | hottest place on a lesion | heat on lesions (even map) | hot "
+            "area / lesion area, median | overlap of hot area and lesions | deletion, insertion | "
+            "heat on shadow spots (their area) | own lesions before the other label's | CPU "
+            "seconds a photo |"
+        ),
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for cell in result["cells"]:
+        for row in cell["rows"]:
+            shadow = "–"
+            if row["shadow_heat"] is not None:
+                shadow = f"{row['shadow_heat']:.4f} ({row['shadow_area']:.4f})"
+            apart = "–"
+            if row["labels_apart"] is not None:
+                apart = f"{row['labels_apart']:.2f} of {row['label_pairs']}"
+            lines.append(
+                f"| {cell['subject']}, {cell['photos']} | {row['method']} | "
+                f"{_share(row['pointing'])} | {_share(row['on_lesion'])} "
+                f"({_share(row['lesion_share'])}) | {_share(row['median_area_ratio'])} | "
+                f"{_share(row['iou'])} | {_share(row['deletion_area'])}, "
+                f"{_share(row['insertion_area'])} | {shadow} | {apart} | "
+                f"{row['cpu_s_per_photo']:.1f} |"
+            )
+    for cell in result["cells"]:
+        sane = ", ".join(
+            f"{row['method']} {row['shuffled_weights_correlation']:.2f}"
+            for row in cell["rows"]
+            if row.get("shuffled_weights_correlation") is not None
+        )
+        words = f"{cell['subject'].capitalize()}: "
+        if sane:
+            words += f"maps of a network with shuffled weights correlate with these by {sane}. "
+        lines += _source(cell, words)
+    return lines
+
+
+TABLES: dict[str, tuple[str, Callable[[Record], list[str]]]] = {
+    "spatial_transformer": ("recogniser_parts", turns_table),
+    "grouped_convolution": ("recogniser_parts", groups_table),
+    "arcface_margins": ("recogniser_parts", margins_table),
+    "looking_again": ("recogniser_parts", again_table),
+    "explanations": ("explanations", explanations_table),
+}
+"""Name of a table → its file in ``benchmarks/results`` and what turns that into lines."""
