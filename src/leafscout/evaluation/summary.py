@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from leafscout.evaluation.bootstrap import Difference
 from leafscout.evaluation.calibration import Calibration, measure_calibration
+from leafscout.evaluation.co_occurrence import CoOccurrence, count_together
 from leafscout.evaluation.comparison import compare_models
 from leafscout.evaluation.confusion import (
     BinaryConfusion,
@@ -71,6 +72,7 @@ class EvaluationSummary(JsonValue):
         cost: None where no costs were given.
         baselines: name → figures and paired differences.
         notes: sentences that a reader must know, such as what the photos were used for before.
+        together: which labels the photos have at once.
     """
 
     labels: LabelEvaluation
@@ -83,6 +85,7 @@ class EvaluationSummary(JsonValue):
     cost: CostSummary | None = None
     baselines: dict[str, Baseline] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    together: CoOccurrence | None = None
 
     def write_json(self, path: Path) -> None:
         """Write everything to one JSON file; undefined numbers are null."""
@@ -160,6 +163,7 @@ def summarise(
             for name, other in (baselines or {}).items()
         },
         notes=tuple(notes),
+        together=count_together(truth, labels),
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from leafscout.evaluation.bootstrap import Estimate
 from leafscout.evaluation.metrics import FIGURES, LabelEvaluation
 from leafscout.evaluation.summary import EvaluationSummary
+from leafscout.plain_text import defuse
 
 Row = Sequence[object]
 
@@ -115,7 +116,7 @@ def _record_rows(records: Sequence[Mapping[str, object]]) -> list[Row]:
 def _cell(value: object) -> object:
     """A cell that a spreadsheet shows as it is: text is never taken for a formula."""
     if isinstance(value, str):
-        return f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+        return defuse(value)
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return ""
     return f"{value:.6g}" if isinstance(value, float) else value

@@ -135,6 +135,71 @@ def thresholds_for_recall(truth: NDArray[Any], probs: NDArray[Any], target: floa
     return _fit(truth, probs, choose)
 
 
+def thresholds_for_precision(
+    truth: NDArray[Any], probs: NDArray[Any], target: float
+) -> ThresholdFit:
+    """The lowest threshold for each label whose finds are right at least so often.
+
+    Of all thresholds that reach the target, the lowest finds most. Where none reaches it, the one
+    of the best precision is taken. The precision is that on these photos.
+
+    Args:
+        truth: (photos, labels) which labels each photo truly has.
+        probs: (photos, labels) probabilities, 0..1.
+        target: wanted precision, above 0 and up to 1.
+
+    Raises:
+        InputError: when shapes do not fit, a probability or the target is out of range.
+    """
+    if not 0 < target <= 1:
+        raise InputError(
+            f"Expected a wanted precision above 0 and up to 1, but got {target}. Use 0.95 for 95%."
+        )
+    truth, probs = check_truth_and_probs(truth, probs)
+
+    def choose(cuts: _Cuts) -> float:
+        precision = cuts.hits / cuts.found
+        enough = np.flatnonzero(precision >= min(target, float(precision.max())) - 1e-9)
+        return float(cuts.thresholds[enough[-1]])
+
+    return _fit(truth, probs, choose)
+
+
+def thresholds_for_cost(
+    truth: NDArray[Any], probs: NDArray[Any], *, missed: float, false_alarm: float
+) -> ThresholdFit:
+    """The threshold for each label at which mistakes cost least.
+
+    Of equally cheap ones, the one in the widest gap is taken. A label that is never worth finding
+    gets a threshold above every probability seen.
+
+    Args:
+        truth: (photos, labels) which labels each photo truly has.
+        probs: (photos, labels) probabilities, 0..1.
+        missed: cost of a label that is there and not found, 0 or more.
+        false_alarm: cost of a label that is found and not there, 0 or more, in the same money.
+
+    Raises:
+        InputError: when shapes do not fit, a probability is not in 0..1 or a cost is negative.
+    """
+    if not (missed >= 0 and false_alarm >= 0 and missed + false_alarm > 0):
+        raise InputError(
+            "Expected two costs of at least 0, one of them above 0, but got "
+            f"{missed} and {false_alarm}."
+        )
+    truth, probs = check_truth_and_probs(truth, probs)
+
+    def choose(cuts: _Cuts) -> float:
+        costs = missed * (cuts.positives - cuts.hits) + false_alarm * (cuts.found - cuts.hits)
+        if costs.min() > missed * cuts.positives:
+            highest = float(cuts.thresholds[0] + cuts.gaps[0] / 2)  # the largest probability
+            return min(1.0, (highest + 1.0) / 2 if highest < 1.0 else 1.0)
+        best = np.flatnonzero(costs <= costs.min() + 1e-9)
+        return float(cuts.thresholds[best[np.argmax(cuts.gaps[best])]])
+
+    return _fit(truth, probs, choose)
+
+
 def _fit(truth: BoolArray, probs: Floats, choose: Callable[[_Cuts], float]) -> ThresholdFit:
     fitted = np.asarray(truth.any(axis=0))
     thresholds = np.full(truth.shape[1], UNFITTED)

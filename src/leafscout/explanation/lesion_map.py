@@ -57,19 +57,32 @@ def build_lesion_map(
     Raises:
         ValueError: when the places are not those of the tiles read, or a cell has no size.
     """
+    return lay_places(
+        tiles, read, sigmoid(place_logits), cell_px=cell_px, place_offset_px=place_offset_px
+    )
+
+
+def lay_places(
+    tiles: Tiles,
+    read: NDArray[np.bool_],
+    place_probs: NDArray[np.floating],
+    *,
+    cell_px: int,
+    place_offset_px: float = 0.0,
+) -> FloatArray:
+    """Like ``build_lesion_map``, of values 0..1 instead of logits: heat of any kind."""
     indices = np.flatnonzero(read)
-    if len(indices) != len(place_logits) or len(read) != len(tiles):
+    if len(indices) != len(place_probs) or len(read) != len(tiles):
         raise ValueError(
             f"Expected places for each of the {len(indices)} tiles read out of {len(tiles)}, but "
-            f"got places for {len(place_logits)} tiles and {len(read)} flags."
+            f"got places for {len(place_probs)} tiles and {len(read)} flags."
         )
     if cell_px < 1:
         raise ValueError(f"Expected cells of at least 1 px, but got {cell_px}.")
     height, width = tiles.photo_size_px_hw
-    _, labels, place_rows, place_columns = place_logits.shape
+    _, labels, place_rows, place_columns = place_probs.shape
     out = np.zeros((labels, -(-height // cell_px), -(-width // cell_px)), dtype=np.float32)
-    probs = sigmoid(place_logits)
-    for tile_probs, index in zip(probs, indices, strict=True):
+    for tile_probs, index in zip(place_probs, indices, strict=True):
         row, column = divmod(int(index), tiles.columns)
         top, down = _cell_weights(
             tiles.tops[row], tiles.tile_px, place_rows, height, cell_px, place_offset_px

@@ -1,13 +1,15 @@
 """Backbones by name: the only file that imports timm.
 
 A backbone turns normalised images into one feature map of a wanted stride, or into that one and a
-finer one from the same pass. ``tiny`` is our own; every other name is timm's.
+finer one from the same pass. ``tiny`` and its relatives are our own; every other name is timm's.
 """
 
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,20 @@ import torch
 from torch import Tensor, nn
 
 from leafscout.errors import InputError
+from leafscout.nn.grouped_convolution import (
+    FIRST_CHANNELS,
+    EfficientNetShape,
+    compare_weights,
+    read_efficientnet_name,
+)
 from leafscout.nn.tiny import TinyBackbone
 
-OWN_BACKBONES = {"tiny": TinyBackbone}
+OWN_BACKBONES: dict[str, Callable[[int], TinyBackbone]] = {
+    "tiny": TinyBackbone,
+    "tiny_narrow": partial(TinyBackbone, width=12),
+    "tiny_wide": partial(TinyBackbone, width=48),
+}
+"""Name → what builds it for a stride; the others are teachers and students of ``tiny``."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +52,7 @@ class Backbone(nn.Module):
     """Feature maps of an image network, normalisation included.
 
     Attributes:
-        name: ``tiny`` or timm's name.
+        name: a key of ``OWN_BACKBONES``, or timm's name.
         channels: channels of the feature map.
         stride: image pixels per feature-map cell.
         fine: the finer feature map that ``forward_fine`` gives beside it, or None.
@@ -115,7 +128,7 @@ def build_backbone(
     """Build a backbone that ends at a wanted stride.
 
     Args:
-        name: ``tiny`` or a timm model name.
+        name: a key of ``OWN_BACKBONES``, or a timm model name.
         stride: image pixels per feature-map cell, usually 16 or 32.
         fine_stride: of a finer feature map to be had from the same pass; None for none.
         pretrained: load timm's pretrained weights from the Hugging Face hub.
@@ -192,11 +205,7 @@ def _timm_features(name: str, stride: int, *, pretrained: bool) -> tuple[nn.Modu
         # The hub's client raises errors of several packages; all of them mean the same here.
         if not pretrained:
             raise
-        raise InputError(
-            f"The pretrained weights of {name!r} could not be downloaded from the Hugging Face "
-            f"hub ({type(error).__name__}). Check the network, or give a local file with "
-            "--weights FILE, or use --recipe tiny, which needs none."
-        ) from error
+        raise InputError(_no_download(name, error)) from error
     return features, _count_channels(name, features, stride)
 
 
@@ -271,3 +280,99 @@ def _read_weights(weights: Path) -> dict[str, Tensor]:
         ) from error
     state = state.get("state_dict", state) if isinstance(state, dict) else {}
     return {key: value for key, value in state.items() if isinstance(value, Tensor)}
+
+
+def create_timm_network(
+    name: str,
+    options: dict[str, Any],
+    *,
+    pretrained: bool = False,
+    weights: Path | None = None,
+) -> Any:
+    """A whole network of timm without its classifier, for photos of a fixed size.
+
+    Args:
+        name: timm's name; ``efficientnet_b0_g16_e4`` and its like are built from their shape.
+        options: timm's own arguments, ``img_size`` among them where the network has one.
+        pretrained: load timm's pretrained weights from the Hugging Face hub.
+        weights: a local safetensors or PyTorch file to load instead.
+
+    Raises:
+        InputError: unknown name, an argument that the network does not take, unreadable or
+            unfitting weights, or pretrained weights that cannot be downloaded.
+    """
+    import timm
+
+    shape = read_efficientnet_name(name)
+    if shape is not None and not timm.is_model(name):
+        network = build_efficientnet(shape)
+    else:
+        check_backbone_name(name)
+        network = _create_without_head(name, options, pretrained=pretrained and weights is None)
+    if weights is not None:
+        _fill_network(name, network, weights)
+    return network
+
+
+def build_efficientnet(shape: EfficientNetShape) -> Any:
+    """An EfficientNet of this shape without its classifier, from chance."""
+    from timm.models import _efficientnet_builder
+    from timm.models.efficientnet import EfficientNet
+
+    builder: Any = _efficientnet_builder
+
+    def widen(channels: int) -> int:
+        # Blocks that do not expand are as wide inside as outside: whole groups must fit there.
+        divisor = shape.channel_divisor
+        if channels <= FIRST_CHANNELS:
+            divisor = max(divisor, shape.group_size)
+        return int(builder.round_channels(channels, shape.width, divisor))
+
+    network: Any = EfficientNet(
+        builder.decode_arch_def(shape.stages(), shape.depth, group_size=shape.group_size),
+        num_classes=0,
+        num_features=widen(1280),
+        stem_size=int(
+            builder.round_channels(32, shape.width, max(shape.channel_divisor, shape.group_size))
+        ),
+        fix_stem=True,
+        round_chs_fn=widen,
+        act_layer=nn.SiLU,
+        global_pool="",
+    )
+    network.pretrained_cfg = {}
+    return network
+
+
+def _create_without_head(name: str, options: dict[str, Any], *, pretrained: bool) -> Any:
+    import timm
+
+    try:
+        return timm.create_model(
+            name, pretrained=pretrained, num_classes=0, global_pool="", **options
+        )
+    except TypeError as error:
+        raise InputError(
+            f"The network {name!r} does not take one of {sorted(options)} ({error}). "
+            "Choose another network."
+        ) from error
+    except Exception as error:
+        if not pretrained:
+            raise
+        raise InputError(_no_download(name, error)) from error
+
+
+def _fill_network(name: str, network: Any, weights: Path) -> None:
+    state = _read_weights(weights)
+    fit = compare_weights(network, state)
+    if fit.reshaped or fit.missing:
+        raise InputError(f"The weights in {weights} do not fit {name!r}. {fit.sentence()}")
+    network.load_state_dict({key: state[key] for key in fit.fitting})
+
+
+def _no_download(name: str, error: Exception) -> str:
+    return (
+        f"The pretrained weights of {name!r} could not be downloaded from the Hugging Face "
+        f"hub ({type(error).__name__}). Check the network, or give a local file with "
+        "--weights FILE, or use --recipe tiny, which needs none."
+    )

@@ -1,0 +1,122 @@
+"""The views that a model takes of a photo, each with the network that looks at it.
+
+A method of explanation asks one network about the pixels it saw. A view says which pixels those
+are, and lays the answer back over the photo. Another family of models plugs in with its own views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from leafscout.errors import InputError
+from leafscout.explanation.heat_pictures import HeatOverPhoto
+from leafscout.explanation.lesion_map import lay_places, lesion_cell_px
+from leafscout.focus.tile_reader import read_tiles
+from leafscout.inference.load import Model
+from leafscout.model import GlanceAndFocus
+from leafscout.networks import TorchNetworks, to_batch
+from leafscout.types import Diagnosis, FloatArray, Photo
+
+LayHeat = Callable[[FloatArray, bool], HeatOverPhoto]
+"""(images, rows, columns) heat 0..1 of one label, and whether it is that of places as the network
+sees them → over the photo."""
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What one network of a model saw of one photo.
+
+    Attributes:
+        name: ``tiles`` or ``glance``.
+        network: in evaluation mode.
+        pixels: (images, 3, height, width) 0..255.
+        loudest: which image to show layer by layer.
+        lay: from heat on the images to heat over the photo.
+    """
+
+    name: str
+    network: nn.Module
+    pixels: Tensor
+    loudest: int
+    lay: LayHeat
+
+
+def take_views(model: Model, photo: Photo, diagnosis: Diagnosis) -> list[View]:
+    """The views that a model took of a photo, the closest first.
+
+    Args:
+        model: of a run; its networks must be there with their weights.
+        photo: the photo.
+        diagnosis: what the model said about it.
+
+    Raises:
+        InputError: when the model is an exported one, or of a family without views.
+    """
+    core: object = model.core
+    if not isinstance(core, GlanceAndFocus):
+        raise InputError(
+            f"The model in {model.run} is of a family that cannot be explained yet. "
+            "Give the run of a two-stage model."
+        )
+    networks: object = core.networks
+    if not isinstance(networks, TorchNetworks):
+        raise InputError(
+            f"The model in {model.run} is an exported one, whose networks cannot be looked into. "
+            "Give the run folder that it was exported from."
+        )
+    glance = _view_glance(core, networks, photo)
+    if not diagnosis.read.any():
+        return [glance]
+    return [_view_tiles(core, networks, photo, diagnosis), glance]
+
+
+def _view_tiles(
+    core: GlanceAndFocus, networks: TorchNetworks, photo: Photo, diagnosis: Diagnosis
+) -> View:
+    tiles, read = diagnosis.tiles, diagnosis.read
+    chosen = np.flatnonzero(read)
+    pixels = read_tiles(photo, tiles, chosen)
+
+    def lay(heat: FloatArray, of_places: bool) -> HeatOverPhoto:
+        cell_px = lesion_cell_px(tiles.tile_px, heat.shape[2])
+        over = lay_places(
+            tiles,
+            read,
+            heat[:, None],
+            cell_px=cell_px,
+            place_offset_px=core.rules.place_offset_px if of_places else 0.0,
+        )
+        covered = over.shape[1] * cell_px, over.shape[2] * cell_px
+        return HeatOverPhoto(over[0], covered, _looked_at(diagnosis, cell_px))
+
+    loudest = int(np.nanmax(diagnosis.tile_probs[chosen], axis=1).argmax())
+    return View("tiles", networks.expert, _stack(pixels, networks.device), loudest, lay)
+
+
+def _view_glance(core: GlanceAndFocus, networks: TorchNetworks, photo: Photo) -> View:
+    glance = core.take_glance(photo)
+
+    def lay(heat: FloatArray, of_places: bool) -> HeatOverPhoto:  # noqa: ARG001
+        return HeatOverPhoto(heat[0], (float(photo.size_px_hw[0]), float(photo.size_px_hw[1])))
+
+    return View("glance", networks.scout, _stack(glance.pixels[None], networks.device), 0, lay)
+
+
+def _looked_at(diagnosis: Diagnosis, cell_px: int) -> NDArray[np.bool_]:
+    """(rows, columns) cells inside the tiles read."""
+    height, width = diagnosis.photo_size_px_hw
+    seen = np.zeros((-(-height // cell_px), -(-width // cell_px)), dtype=np.bool_)
+    for left, top, right, bottom in diagnosis.tiles.boxes_px_xyxy[diagnosis.read].tolist():
+        rows = slice(top // cell_px, -(-bottom // cell_px))
+        seen[rows, left // cell_px : -(-right // cell_px)] = True
+    return seen
+
+
+def _stack(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
+    return to_batch(pixels, device).float()

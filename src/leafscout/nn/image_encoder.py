@@ -1,0 +1,137 @@
+"""A whole photo at a fixed size → one feature map, for convolutions and transformers alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from leafscout.nn.backbones import build_efficientnet, create_timm_network
+from leafscout.nn.grouped_convolution import EfficientNetShape, read_efficientnet_name
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class _Small:
+    """A small relative of a timm network.
+
+    Attributes:
+        name: timm's name.
+        options: what makes it small.
+    """
+
+    name: str
+    options: dict[str, Any]
+
+
+SMALL_ENCODERS: dict[str, EfficientNetShape | _Small] = {
+    "small_efficientnet": EfficientNetShape(width=0.25, depth=0.5),
+    "small_efficientnet_g16_e4": EfficientNetShape(0.25, 0.5, group_size=16, expansion=4),
+    "small_swin": _Small(
+        "swin_tiny_patch4_window7_224",
+        {"embed_dim": 24, "depths": (1, 1, 2, 1), "num_heads": (1, 2, 4, 8), "window_size": 4},
+    ),
+    "small_vit": _Small("vit_tiny_patch16_224", {"embed_dim": 96, "depth": 4, "num_heads": 3}),
+    "small_eva": _Small(
+        "eva02_base_patch16_clip_224", {"embed_dim": 96, "depth": 4, "num_heads": 3}
+    ),
+}
+"""Relatives that learn from nothing on a CPU: a tenth to a hundredth of the original's weights."""
+
+
+class ImageEncoder(nn.Module):
+    """The last feature map of a network, normalisation of the pixels included.
+
+    Args:
+        name: a key of ``SMALL_ENCODERS``, ``efficientnet_b0_g16_e4`` and its like, or timm's name.
+        photo_px: side of the photos; networks with codes of places take no other.
+        pretrained: load timm's pretrained weights from the Hugging Face hub.
+        weights: a local safetensors or PyTorch file to load instead.
+
+    Attributes:
+        name: as given.
+        photo_px: as given.
+        channels: of the map.
+        stride: pixels of the photo per cell.
+
+    Raises:
+        InputError: see ``leafscout.nn.backbones.create_timm_network``.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        name: str,
+        photo_px: int,
+        *,
+        pretrained: bool = False,
+        weights: Path | None = None,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.photo_px = photo_px
+        self.network = _build(name, photo_px, pretrained=pretrained, weights=weights)
+        config: dict[str, Any] = getattr(self.network, "pretrained_cfg", None) or {}
+        for key, usual in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
+            values = 255.0 * torch.tensor(config.get(key, usual)).view(1, 3, 1, 1)
+            self.register_buffer(key, values, persistent=False)
+        was_training = self.network.training
+        self.network.eval()
+        with torch.no_grad():
+            seen = self(torch.zeros(1, 3, photo_px, photo_px))
+        self.network.train(was_training)
+        self.channels = int(seen.shape[1])
+        self.stride = photo_px // int(seen.shape[3])
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(batch, 3, photo_px, photo_px) pixels 0..255 → (batch, channels, rows, columns)."""
+        network: Any = self.network
+        features = network.forward_features((pixels.float() - self.mean) / self.std)
+        return lay_out_features(features, network)
+
+
+def lay_out_features(features: Tensor, network: Any) -> Tensor:
+    """Features of a timm network, in whatever order it keeps them, as a map.
+
+    Args:
+        features: (batch, channels, rows, columns), (batch, rows, columns, channels) or
+            (batch, tokens, channels) with class tokens first.
+        network: where they come from; it says which.
+
+    Returns:
+        (batch, channels, rows, columns).
+    """
+    if features.dim() == 3:
+        prefix = int(getattr(network, "num_prefix_tokens", 0))
+        rows, columns = network.patch_embed.grid_size
+        places = features[:, prefix:].transpose(1, 2)
+        return places.reshape(*places.shape[:2], rows, columns)
+    if getattr(network, "output_fmt", "NCHW") == "NHWC":
+        return features.permute(0, 3, 1, 2)
+    return features
+
+
+def _build(name: str, photo_px: int, *, pretrained: bool, weights: Path | None) -> nn.Module:
+    small = SMALL_ENCODERS.get(name)
+    if isinstance(small, EfficientNetShape):
+        return build_efficientnet(small)  # type: ignore[no-any-return]
+    options: dict[str, Any] = {}
+    if read_efficientnet_name(name) is None and _takes_size(small.name if small else name):
+        options["img_size"] = photo_px
+    if small is not None:
+        options |= small.options
+        name = small.name
+    return create_timm_network(  # type: ignore[no-any-return]
+        name, options, pretrained=pretrained, weights=weights
+    )
+
+
+def _takes_size(name: str) -> bool:
+    """Transformers are built for one size of photo; convolutions take any."""
+    return any(part in name for part in ("vit", "eva", "swin", "deit", "beit", "vision"))
