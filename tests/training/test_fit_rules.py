@@ -189,3 +189,20 @@ def test_rules_from_photos_to_numbers(
 
     probs = [model.label_probs(model.forward(decode_photo(path))[0]) for path in spots.paths]
     np.testing.assert_array_equal(np.stack(probs) >= np.array(rules.thresholds), spots.truth)
+
+
+def test_the_rule_carries_the_recipes_glances_and_fits_the_spread_on_healthy_photos(
+    validation: tuple[list[Evidence], np.ndarray], recipe: Recipe
+) -> None:
+    seen, truth = validation
+    rng = np.random.default_rng(0)
+    spread = [
+        replace(one, scout_spread=rng.uniform(0, 3 if row.any() else 1, TILES).astype(np.float32))
+        for one, row in zip(seen, truth, strict=True)
+    ]
+    plain = fit_choice(seen, truth, recipe)
+    assert (plain.mirrored_glances, plain.uncertain_tiles, plain.uncertain_spread) == (0, 0, 0.0)
+    rule = fit_choice(spread, truth, replace(recipe, mirrored_glances=2, uncertain_tiles=3))
+    assert (rule.mirrored_glances, rule.uncertain_tiles) == (2, 3)
+    assert rule.uncertain_spread == pytest.approx(0.98, abs=0.02), "what 2% of healthy tiles reach"
+    assert rule.threshold_prob == plain.threshold_prob

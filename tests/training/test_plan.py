@@ -250,6 +250,15 @@ class TestChoosing:
         assert "may need 3.0 GiB of memory, but this process may use 1.0 GiB" in notes
         assert "--weights" in notes
 
+    def test_stages_that_the_estimate_does_not_know_are_named(
+        self, blank: Path, probe: Callable[..., object]
+    ) -> None:
+        probe({"tiny": 0.1})
+        wishes = PlanWishes(recipe="tiny", overrides={"stages": "expert,scout,joint"}, threads=1)
+        notes = " ".join(make_plan(blank, wishes).notes)
+        assert "The time does not count the stage joint: that comes on top." in notes
+        assert "does not count" not in " ".join(make_plan(blank, PlanWishes(recipe="tiny")).notes)
+
     def test_a_recipe_comes_back_from_a_stored_plan(self) -> None:
         recipe = choose_recipe("tiny", {"tile_px": 256, "expert_epochs": 3, "exclusive": True})
         assert choose_recipe(*choice_from_dict(recipe.to_dict())) == recipe

@@ -1,6 +1,7 @@
 """Choosing a recipe: settings are replaced, and mistakes get a sentence."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -44,3 +45,24 @@ def test_recipes_survive_json(name: str) -> None:
 def test_mistakes_are_named(name: str, overrides: dict[str, object], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         choose_recipe(name, overrides)
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ({"scout_target": "probabilty"}, "no scout_target called 'probabilty'. Did you mean"),
+        ({"scout_ranking": "x"}, "Expected one of: none, pairwise, listwise"),
+        ({"scout_evidence": "out"}, "no scout_evidence called 'out'"),
+        ({"scout_tuning": "x"}, "no scout_tuning called 'x'"),
+        ({"scout_tile_share": 0.0}, r"Expected scout_tile_share in \(0, 1\], but got 0.0"),
+        ({"scout_smallest_glance": 1.5}, r"Expected scout_smallest_glance in \(0, 1\]"),
+        ({"scout_ranking_weight": -1.0}, "Expected scout_ranking_weight from 0, but got -1.0"),
+        ({"scout_folds": 1}, "Expected scout_folds from 2, but got 1"),
+        ({"mirrored_glances": 4}, "Expected mirrored_glances from 0 to 3"),
+        ({"uncertain_tiles": 2}, "mirrored_glances is 0"),
+        ({"closer_glance_px": 128}, "Expected a closer glance above the glance of 384 px"),
+    ],
+)
+def test_what_the_scout_cannot_do_is_refused(setting: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        choose_recipe("tiny", setting)

@@ -14,7 +14,8 @@ from leafscout.photos.labels import LabelTable
 from leafscout.photos.tiles import lay_tiles
 from leafscout.training import scout_stage
 from leafscout.training.recipes import Recipe
-from leafscout.training.scout_stage import ScoutStage, evidence_targets
+from leafscout.training.scout_stage import ScoutStage
+from leafscout.training.scout_targets import evidence_targets
 from leafscout.types import Photo
 
 CPU = torch.device("cpu")

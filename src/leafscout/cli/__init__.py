@@ -14,6 +14,7 @@ from leafscout.cli import (
     data_commands,
     demo_command,
     diagnose_command,
+    explain_command,
     export_command,
     plan,
     run_commands,
@@ -61,8 +62,10 @@ app.command(rich_help_panel=_LEARN)(run_commands.evaluate)
 app.command(rich_help_panel=_LEARN)(compare.compare)
 app.command(rich_help_panel=_LEARN)(audit_commands.audit)
 app.command(rich_help_panel=_LEARN)(audit_commands.promise)
+app.command(rich_help_panel=_LEARN)(audit_commands.glances)
 app.command(rich_help_panel=_LEARN)(run_commands.report)
 app.command(rich_help_panel=_USE)(diagnose_command.diagnose)
+app.command(rich_help_panel=_USE)(explain_command.explain)
 app.command(rich_help_panel=_USE)(export_command.export)
 app.command(rich_help_panel=_USE)(bench_command.bench)
 

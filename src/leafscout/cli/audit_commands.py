@@ -1,4 +1,4 @@
-"""Commands that question a finished run: promise, audit."""
+"""Commands that question a finished run: promise, audit, glances."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from leafscout.cli.options import AsJson, Data, PhotosRoot, Run, Seed
+from leafscout.cli.options import AsJson, Data, PhotosRoot, Run, Seed, read_sizes
 
 
 def promise(
@@ -103,3 +103,60 @@ def audit(
     for finding in found.findings:
         typer.echo(f"{'!' if finding.concern else ' '} {finding.sentence}")
     typer.echo(f"Report: {page}")
+
+
+def glances(
+    run: Run,
+    data: Annotated[
+        Path, typer.Argument(help="The photos and labels that the run was trained on.")
+    ],
+    sizes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PX,PX",
+            help="Long sides of the glance to try; by default the run's, half and twice it.",
+            show_default=False,
+        ),
+    ] = None,
+    lesion_px: Annotated[
+        float, typer.Option(min=1, help="Lesions from this size on must be seen, in photo pixels.")
+    ] = 20.0,
+    recall: Annotated[float, typer.Option(help="Share of them that must be seen, 0 to 1.")] = 0.8,
+    budget: Annotated[
+        float, typer.Option(help="Cost at most, as a share of reading every tile.")
+    ] = 1.0,
+    most: Annotated[int, typer.Option(min=2, help="Look at this many photos at most.")] = 40,
+    use: Annotated[
+        bool, typer.Option("--use", help="Let the picked scout be the run's from now on.")
+    ] = False,
+    photos: PhotosRoot = None,
+    as_json: AsJson = False,
+    seed: Seed = 0,
+) -> None:
+    """Train a scout for each glance size, and pick the smallest that sees small lesions.
+
+    The expert stays as it is, so this takes a fraction of a training. Writes glances.json.
+    """
+    from leafscout.inference.glance_sizes import GlanceWishes, compare_glances, default_sizes
+
+    wanted = default_sizes(run) if sizes is None else read_sizes(sizes)
+    wishes = GlanceWishes(wanted, lesion_px, recall, budget, most)
+    choice = compare_glances(run, data, wishes, photos_root=photos, use=use, seed=seed)
+    if as_json:
+        typer.echo(json.dumps(choice.to_dict(), indent=2, ensure_ascii=False, allow_nan=False))
+        return
+    for trial in choice.trials:
+        blind = (
+            "blind at all sizes tested"
+            if trial.blind_below_px is None
+            else f"blind below {trial.blind_below_px:.0f} px"
+            if trial.blind_below_px
+            else "saw all sizes tested"
+        )
+        typer.echo(
+            f"  {trial.glance_px} px: {blind} ({trial.tested} lesions); asks for "
+            f"{trial.tiles_share:.0%} of the tiles, {trial.macs_share:.0%} of the cost"
+        )
+    typer.echo(choice.sentence)
+    if choice.picked_px is not None and not use:
+        typer.echo("Nothing was changed. Add --use to let this scout be the run's.")

@@ -17,6 +17,7 @@ import typer
 from leafscout.cli.options import AsJson, RunOrExported, Runtime, Threads, Workers
 from leafscout.cli.screen import show_progress
 from leafscout.errors import InputError
+from leafscout.plain_text import printable
 
 if TYPE_CHECKING:
     from leafscout.inference.answer import Failure, PhotoDiagnosis
@@ -258,7 +259,7 @@ def describe(diagnosis: Diagnosis) -> str:
     words = found or f"healthy {diagnosis.healthy_prob:.2f}"
     doubt = f"  unsure: {diagnosis.unsure}" if diagnosis.unsure else ""
     cost = diagnosis.cost
-    return (
+    return printable(
         f"{diagnosis.source}: {words}{doubt}  "
         f"({cost.tiles_read} of {cost.tiles_total} tiles looked at, {cost.seconds:.2f} s)"
     )

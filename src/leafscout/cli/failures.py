@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import io
+import sys
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
 from leafscout.errors import InputError
+from leafscout.plain_text import printable
 
 MISTAKE = 2
 STOPPED = 130
@@ -24,6 +27,10 @@ class PatientGroup(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                # A file's name need not be valid text: what is not is written as an escape.
+                stream.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(ctx)
         except _PERHAPS_EXPLAINED as error:
@@ -40,7 +47,7 @@ class PatientGroup(TyperGroup):
 def explain_failure(error: Exception) -> str | None:
     """The sentence for a failure that a user can do something about; None for any other."""
     if isinstance(error, InputError | FloatingPointError):
-        return str(error)
+        return printable(str(error))
     if isinstance(error, MemoryError) or _is_torch_out_of_memory(error):
         return (
             "There is not enough memory. Use fewer --workers, a smaller --tile-px or --glance-px, "
@@ -67,7 +74,7 @@ def _is_torch_out_of_memory(error: Exception) -> bool:
 
 
 def _explain_system_error(error: OSError) -> str | None:
-    place = error.filename if error.filename is not None else "A file"
+    place = printable(str(error.filename)) if error.filename is not None else "A file"
     if error.errno == errno.EPIPE:
         return None  # the reader of our output has gone: typer ends quietly
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:

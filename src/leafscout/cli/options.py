@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -50,6 +51,48 @@ def parse_size(text: str) -> PhotoSize:
             f"Expected width and height in pixels such as 4000x3000, but got {text!r}."
         )
     return PhotoSize(height_px=int(found.group(2)), width_px=int(found.group(1)))
+
+
+def read_sizes(text: str) -> tuple[int, ...]:
+    """Whole numbers with commas between them, such as ``256,384``.
+
+    Raises:
+        typer.BadParameter: for anything else.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise typer.BadParameter(f"Expected pixels such as 256,384,512, but got {text!r}.")
+    return tuple(int(part) for part in parts)
+
+
+def read_settings(pairs: Sequence[str]) -> dict[str, int | float | str]:
+    """Names and values of ``name=value`` pairs; what they mean is the recipe's to say.
+
+    A value that reads as a number is one.
+
+    Raises:
+        typer.BadParameter: for a pair without a name or a value, or a name that comes twice.
+    """
+    settings: dict[str, int | float | str] = {}
+    for pair in pairs:
+        name, equals, value = (part.strip() for part in pair.partition("="))
+        if not name or not equals or not value:
+            raise typer.BadParameter(
+                f"Expected --set with a name and a value such as tiles_best=8, but got {pair!r}."
+            )
+        if name in settings:
+            raise typer.BadParameter(f"--set names {name} twice. Give it once.")
+        settings[name] = _read_number(value)
+    return settings
+
+
+def _read_number(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 Data = Annotated[

@@ -20,6 +20,7 @@ from leafscout.cli.options import (
     Seed,
     Weights,
     Workers,
+    read_settings,
 )
 from leafscout.cli.plan import plan_training
 from leafscout.cli.screen import print_evaluation
@@ -32,7 +33,7 @@ def train(
     out: Annotated[Path, typer.Option(help="The run folder to write.", show_default=False)],
     recipe: Annotated[
         str | None,
-        typer.Option(help="tiny, mobile or full; mobile by default.", show_default=False),
+        typer.Option(help="tiny, mobile, full or gated; mobile by default.", show_default=False),
     ] = None,
     auto: Annotated[
         bool,
@@ -72,6 +73,87 @@ def train(
     scout: Annotated[
         str | None, typer.Option(help=f"Backbone of the scout; {_FROM_RECIPE}.")
     ] = None,
+    stages: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="expert,scout and perhaps more, in order: joint fine-tunes both, alternate lets "
+            f"them take turns; {_FROM_RECIPE}.",
+        ),
+    ] = None,
+    exclusive: Annotated[
+        bool | None,
+        typer.Option(
+            "--exclusive/--independent",
+            help=f"A photo shows at most one disease, or any number; {_FROM_RECIPE}.",
+            show_default=False,
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Any other setting of the recipe, such as tiles_best=8. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="A finished run that a smaller expert learns from, beside the labels.",
+            show_default=False,
+        ),
+    ] = None,
+    teacher_kind: Annotated[
+        str,
+        typer.Option(help="expert, or photo for the run's network on the resized photo."),
+    ] = "expert",
+    distil: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODE",
+            help="offline (from --teacher), mutual (two experts from each other) or self (from an "
+            "expert of the same kind, trained just before).",
+            show_default=False,
+        ),
+    ] = None,
+    soft_labels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LEVELS",
+            help="Whose evidence is learnt: photo, tile, place, or several with +; tile by "
+            "default.",
+            show_default=False,
+        ),
+    ] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(help="Above 1 the teacher's labels are softer; 2 by default."),
+    ] = None,
+    soft_weight: Annotated[
+        float | None,
+        typer.Option(help="Weight of the teacher against the labels, 0 to 1; 0.7 by default."),
+    ] = None,
+    features: Annotated[
+        str | None,
+        typer.Option(help="Also learn the teacher's features: cosine or mse; none by default."),
+    ] = None,
+    attention_transfer: Annotated[
+        float | None,
+        typer.Option(
+            metavar="WEIGHT", help="Also learn where the teacher looks; 0 by default, try 10."
+        ),
+    ] = None,
+    unlabelled: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Photos without labels, learnt from by the teacher's word alone.",
+            show_default=False,
+        ),
+    ] = None,
     healthy: HealthyNames = None,
     main_label_only: MainLabelOnly = False,
     workers: Workers = None,
@@ -95,6 +177,9 @@ def train(
         photos_root=photos,
         workers=workers,
         threads=threads,
+        teacher=teacher,
+        teacher_kind=teacher_kind,
+        unlabelled=unlabelled,
     )
     overrides = {
         "epochs": epochs,
@@ -104,6 +189,15 @@ def train(
         "expert_shrink": expert_shrink,
         "expert": expert,
         "scout": scout,
+        "stages": stages,
+        "exclusive": exclusive,
+        "distil_mode": distil,
+        "distil_levels": soft_labels,
+        "distil_temperature": temperature,
+        "distil_soft_weight": soft_weight,
+        "distil_features": features,
+        "distil_attention_weight": attention_transfer,
+        **read_settings(settings or []),
     }
     try:
         if auto:

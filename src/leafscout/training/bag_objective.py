@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from leafscout.diagnosis.context import CONTEXT_POOLINGS
 from leafscout.diagnosis.pooling_torch import pool_bags
-from leafscout.focus.expert import Expert, TileFeatures
+from leafscout.focus.expert import Expert, ExpertOutput, TileFeatures
 from leafscout.losses.bag import bag_loss, exact_negative_loss
 from leafscout.losses.exclusive import exclusive_bag_loss
 from leafscout.losses.sparsity import sparsity_loss, sparsity_weight_at
@@ -82,7 +82,11 @@ def heads_of(network: Expert) -> TrainingHeads | None:
 
 def see_tiles(network: Expert, features: TileFeatures) -> SeenTiles:
     """Features of the backbone → all that the objectives ask for."""
-    out = network.read_features(features)
+    return gather_seen(features, network.read_features(features))
+
+
+def gather_seen(features: TileFeatures, out: ExpertOutput) -> SeenTiles:
+    """Features of the backbone and the evidence told from them → all that objectives ask for."""
     pooled = features.coarse.float().mean(dim=(2, 3))
     return SeenTiles(out.tile_logits, out.attention_logits, pooled)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from leafscout.diagnosis.pooling_torch import pool_bags
 from leafscout.evaluation.comparison import macro_average_precision
 from leafscout.evaluation.scores import plain_weights
-from leafscout.focus.expert import Expert
+from leafscout.focus.expert import Expert, ExpertOutput, TileFeatures
 from leafscout.losses.bag import bag_loss, positive_weights
 from leafscout.losses.exclusive import exclusive_bag_loss, exclusive_odds
 from leafscout.networks import TILES_AT_ONCE, to_batch
@@ -30,9 +30,10 @@ from leafscout.training.bag_objective import (
     SeenTiles,
     attach_heads,
     detach_heads,
-    see_tiles,
+    gather_seen,
     tile_cells,
 )
+from leafscout.training.distillation import Attempt, Tutor
 from leafscout.training.loop import Validation
 from leafscout.training.recipes import Recipe, StageSettings
 from leafscout.training.tile_selection import leave_out_best, rank_for_learning
@@ -43,10 +44,11 @@ from leafscout.types import Photo, Pixels, Tiles
 class _Lesson:
     """One photo, moved and cut into tiles, on its turn in an epoch."""
 
+    index: int
     pixels: Pixels
     tiles: Tiles
     augmentation: Augmentation
-    truth: NDArray[np.bool_]
+    truth: NDArray[np.bool_] | None  # of a photo without labels
     epoch: int
     rng: np.random.Generator
 
@@ -62,6 +64,10 @@ class ExpertStage:
     Memory stays bounded whatever the photo's size: all tiles are scored without gradients, and
     only the chosen ones are run again with them. The bag holds all tiles, so the pooled evidence
     is exact; gradients reach the chosen ones.
+
+    Attributes:
+        tutor: what the expert learns from beside the photos' labels, if anything.
+        unlabelled: photos that it learns from by the tutor's word alone.
     """
 
     network: Expert
@@ -72,17 +78,23 @@ class ExpertStage:
     device: torch.device
     mixed_precision: bool
     name: str = "expert"
+    tutor: Tutor | None = None
+    unlabelled: Sequence[Path] = field(default=())
 
     def __post_init__(self) -> None:
-        self.paths: list[Path] = list(self.train.paths)
+        self.paths: list[Path] = [*self.train.paths, *self.unlabelled]
         self.settings: StageSettings = self.recipe.expert_stage
         weights = positive_weights(self.train.truth).to(self.device)
         self.objective = BagObjective(self.recipe, weights, self.train.complete)
         attach_heads(self.network, self.recipe, self.seed)
+        if self.tutor is not None:
+            self.tutor.attach(self.network, self.seed)
 
     def finish(self) -> Expert:
         """The trained expert, without what only its training needed."""
         detach_heads(self.network)
+        if self.tutor is not None:
+            self.tutor.detach(self.network)
         return self.network
 
     def prepare(self) -> None:
@@ -100,16 +112,14 @@ class ExpertStage:
         augmentation = draw_augmentation(rng_seed, max_shift_px=self.recipe.tile_px // 8)
         if min(photo.size_px_hw) < self.recipe.tile_px:
             augmentation = draw_augmentation(rng_seed)
-        pixels = np.ascontiguousarray(
-            augmentation.move(augmentation.shift(photo.pixels)), dtype=np.uint8
-        )
+        pixels = augmentation.move_pixels(augmentation.shift(photo.pixels))
         tiles = lay_tiles((pixels.shape[0], pixels.shape[1]), self.recipe.tile_px)
+        truth = self.train.truth[index] if index < len(self.train.truth) else None
         lesson = _Lesson(
-            pixels, tiles, augmentation, self.train.truth[index], epoch,
-            np.random.default_rng([*rng_seed, 2]),
-        )  # fmt: skip
-        if self.objective.copies_labels:
-            return self._learn_from_labels(lesson)
+            index, pixels, tiles, augmentation, truth, epoch, np.random.default_rng([*rng_seed, 2])
+        )
+        if self.objective.copies_labels and truth is not None:
+            return self._learn_from_labels(lesson, truth)
         return self._learn_from_bag(lesson)
 
     def candidates(
@@ -125,17 +135,19 @@ class ExpertStage:
         found = find_foreground_tiles(cut_tiles(pixels, tiles, everything))
         return np.flatnonzero(found) if found.any() else everything
 
-    def _learn_from_labels(self, lesson: _Lesson) -> Tensor:
+    def _learn_from_labels(self, lesson: _Lesson, truth: NDArray[np.bool_]) -> Tensor:
         """Random tiles with the label of the photo: nothing to rank, so nothing is scored first."""
-        candidates = self.candidates(lesson.pixels, lesson.tiles, lesson.truth)
+        candidates = self.candidates(lesson.pixels, lesson.tiles, truth)
         count = min(len(candidates), self.recipe.tiles_best + self.recipe.tiles_random)
         chosen = np.sort(lesson.rng.choice(candidates, size=count, replace=False))
-        learned = self._read(lesson.batch(chosen, self.device))
+        batch = lesson.batch(chosen, self.device)
+        features, out, learned = self._read(batch)
         cells = tile_cells(lesson.tiles, self.device)[torch.from_numpy(chosen).to(self.device)]
         stays = torch.ones(count, dtype=torch.bool, device=self.device)
-        return self.objective.loss(
-            self.network, learned, learned, cells, stays, self._truth(lesson.truth), lesson.epoch
+        hard = self.objective.loss(
+            self.network, learned, learned, cells, stays, self._truth(truth), lesson.epoch
         )
+        return self._with_tutor(lesson, batch, features, out, learned, stays, hard)
 
     def _learn_from_bag(self, lesson: _Lesson) -> Tensor:
         """All tiles are scored without gradients, the chosen ones again with them."""
@@ -143,39 +155,67 @@ class ExpertStage:
         seen = self._score(lambda chosen: lesson.batch(chosen, self.device), count)
         logits = seen.tile_logits.cpu().numpy()
         stays = np.ones(count, dtype=np.bool_)
-        if recipe.best_tile_dropout > 0:
+        if recipe.best_tile_dropout > 0 and lesson.truth is not None:
             stays = leave_out_best(logits, lesson.truth, recipe.best_tile_dropout, lesson.rng)
         inside = np.flatnonzero(stays)
         chosen = inside[
             rank_for_learning(logits[inside], recipe.tiles_best, recipe.tiles_random, lesson.rng)
         ]
-        learned = self._read(lesson.batch(chosen, self.device))
+        batch = lesson.batch(chosen, self.device)
+        features, out, learned = self._read(batch)
         where = torch.from_numpy(chosen).to(self.device)
         merged = (
             whole.index_copy(0, where, part.float())
             for whole, part in zip(seen, learned, strict=True)
         )
-        return self.objective.loss(
-            self.network,
-            SeenTiles(*merged),
-            learned,
-            tile_cells(lesson.tiles, self.device),
-            torch.from_numpy(stays).to(self.device),
-            self._truth(lesson.truth),
-            lesson.epoch,
+        bag, inside_bag = SeenTiles(*merged), torch.from_numpy(stays).to(self.device)
+        hard = None
+        if lesson.truth is not None:
+            hard = self.objective.loss(
+                self.network,
+                bag,
+                learned,
+                tile_cells(lesson.tiles, self.device),
+                inside_bag,
+                self._truth(lesson.truth),
+                lesson.epoch,
+            )
+        return self._with_tutor(lesson, batch, features, out, bag, inside_bag, hard)
+
+    def _with_tutor(
+        self,
+        lesson: _Lesson,
+        batch: Tensor,
+        features: TileFeatures,
+        out: ExpertOutput,
+        bag: SeenTiles,
+        stays: Tensor,
+        hard: Tensor | None,
+    ) -> Tensor:
+        """The loss of the labels, with what the tutor says of the same tiles."""
+        if self.tutor is None:
+            if hard is None:
+                raise ValueError("A photo without labels teaches nothing without a tutor.")
+            return hard
+        pooled = pool_bags(
+            self.recipe.pooling, bag.tile_logits[None], bag.attention_logits[None], stays[None]
         )
+        attempt = Attempt(lesson.index, batch, features, out, pooled[0])
+        return self.tutor.teach(self.network, attempt, hard)
 
     def _truth(self, row: NDArray[np.bool_]) -> Tensor:
         return torch.from_numpy(row[None]).float().to(self.device)
 
-    def _read(self, batch: Tensor) -> SeenTiles:
-        return see_tiles(self.network, self.network.see(batch))
+    def _read(self, batch: Tensor) -> tuple[TileFeatures, ExpertOutput, SeenTiles]:
+        features = self.network.see(batch)
+        out = self.network.read_features(features)
+        return features, out, gather_seen(features, out)
 
     @torch.no_grad()
     def _score(self, batch_of: Callable[[Sequence[int]], Tensor], count: int) -> SeenTiles:
         self.network.eval()
         parts = [
-            self._read(batch_of(range(start, min(start + TILES_AT_ONCE, count))))
+            self._read(batch_of(range(start, min(start + TILES_AT_ONCE, count))))[2]
             for start in range(0, count, TILES_AT_ONCE)
         ]
         self.prepare()

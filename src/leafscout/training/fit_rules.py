@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from leafscout.diagnosis.calibrate import Calibration, fit_calibration, sigmoid
 from leafscout.diagnosis.fuse import fuse_evidence
 from leafscout.evaluation.thresholds import bagged_f1_thresholds
-from leafscout.glance.choose import ChoiceRule, choose_tiles, fit_threshold
-from leafscout.model import GlanceAndFocus, Networks, Rules
+from leafscout.glance.choose import ChoiceRule, fit_threshold, fit_uncertain_spread
+from leafscout.model import GlanceAndFocus, Networks, Rules, choose_read
 from leafscout.photos.labels import LabelTable
 from leafscout.photos.loader import load_photos
 from leafscout.photos.tiles import cut_tiles
@@ -25,6 +25,9 @@ from leafscout.types import Evidence, FloatArray, Photo, Pixels, Tiles
 
 FALSE_SUSPICION_FRAC = 0.05
 """Share of healthy validation photos whose glance may forbid the early exit."""
+
+FALSE_UNCERTAIN_FRAC = 0.02
+"""Share of the tiles of healthy validation photos that may count as uncertain."""
 
 OFFSET_TILES = 32
 """Tiles on which the offset of the places is measured."""
@@ -84,7 +87,7 @@ def fit_rules(
         tile_px=recipe.tile_px,
         glance_px=recipe.glance_px,
         pooling=recipe.pooling,
-        choice=ChoiceRule(threshold_prob=0.5, max_tiles=1),
+        choice=glances_of(recipe, ChoiceRule(threshold_prob=0.5, max_tiles=1)),
         glance_weights=(0.0,) * labels,
         calibration=Calibration((1.0,) * labels, (0.0,) * labels, recipe.exclusive),
         thresholds=(0.5,) * labels,
@@ -104,7 +107,7 @@ def fit_rules(
             task.advance()
     rules = replace(rules, place_offset_px=measure_place_offset(networks, lesion_tiles))
     chosen = replace(rules, choice=fit_choice(seen, truth, recipe))
-    everything = replace(rules, choice=READ_EVERYTHING)
+    everything = replace(rules, choice=glances_of(recipe, READ_EVERYTHING))
     fitted, has_positives = fit_decision(networks, chosen, seen, truth, None)
     return FittedRules(
         rules=fitted,
@@ -189,21 +192,38 @@ def fit_choice(seen: list[Evidence], truth: NDArray[np.bool_], recipe: Recipe) -
     ]
     suspicion = np.quantile(healthy_glance, 1 - FALSE_SUSPICION_FRAC) if healthy_glance else 0.5
     largest = max(len(evidence.read) for evidence in seen)
-    return ChoiceRule(
+    rule = ChoiceRule(
         threshold_prob=fit_threshold(scout_probs, decisive, recipe.keep_recall),
         max_tiles=max(1, round(recipe.max_tiles_frac * largest)),
         suspicion_prob=float(min(1.0, max(0.5, suspicion))),
+    )
+    if not recipe.uncertain_tiles:
+        return glances_of(recipe, rule)
+    healthy_spreads = [
+        evidence.scout_spread
+        for evidence, row in zip(seen, truth, strict=True)
+        if evidence.scout_spread is not None and not row.any()
+    ]
+    return replace(
+        glances_of(recipe, rule),
+        uncertain_tiles=recipe.uncertain_tiles,
+        uncertain_spread=fit_uncertain_spread(healthy_spreads, FALSE_UNCERTAIN_FRAC),
+    )
+
+
+def glances_of(recipe: Recipe, rule: ChoiceRule) -> ChoiceRule:
+    """A rule with the recipe's glances: what is fitted must have seen what is deployed."""
+    return replace(
+        rule,
+        mirrored_glances=recipe.mirrored_glances,
+        closer_glance_px=recipe.closer_glance_px,
+        closer_regions=recipe.closer_regions,
     )
 
 
 def skip_unchosen(model: GlanceAndFocus, evidence: Evidence) -> FloatArray:
     """(labels,) focus evidence as if only the chosen tiles had been read."""
-    read = choose_tiles(
-        sigmoid(evidence.scout_logits).astype(np.float32),
-        sigmoid(evidence.glance_logits).astype(np.float32),
-        model.rules.choice,
-    )
-    return model.pool(evidence, read)
+    return model.pool(evidence, choose_read(evidence, model.rules.choice))
 
 
 def fit_glance_weights(

@@ -9,6 +9,7 @@ from typing import Any
 
 from leafscout.errors import InputError
 from leafscout.photos.labels import LabelTable, read_labels
+from leafscout.training.gated_recipe import GATED_RECIPES
 from leafscout.training.plan_facts import (
     FEW_PHOTOS,
     DataFacts,
@@ -59,6 +60,11 @@ def make_plan(
         raise InputError(
             "Expected an estimate where --time is given: without one, no number of epochs can be "
             "chosen for it. Leave out --no-estimate or --time."
+        )
+    if wishes.recipe in GATED_RECIPES:
+        raise InputError(
+            f"Plans are made for recipes with scout and expert, not for {wishes.recipe!r}. Train "
+            f"it as it is: leafscout train PHOTOS --recipe {wishes.recipe}"
         )
     if wishes.recipe is not None:
         choose_recipe(wishes.recipe, wishes.overrides)
@@ -264,6 +270,12 @@ def _note(
         notes.append(
             f"The recipe {recipe.name} starts from pretrained weights: they are downloaded, or "
             "read from the file that --weights names."
+        )
+    later = recipe.stages[2:]
+    if later:
+        notes.append(
+            f"The time does not count {'the stage' if len(later) == 1 else 'the stages'} "
+            f"{', '.join(later)}: that comes on top."
         )
     if probed is not None and machine.memory_bytes:
         need = probed.memory_bytes + (FEATURES_BYTES if recipe.pretrained else 0)

@@ -9,6 +9,9 @@ from typing import Any
 
 from leafscout.diagnosis.pooling import POOLINGS
 from leafscout.errors import InputError
+from leafscout.training.distil_settings import check_distil
+from leafscout.training.scout_settings import check_scout
+from leafscout.training.stage_settings import check_joint, read_stages, read_value
 
 EXPERT_TIME_FRAC = 0.6
 SCOUT_TIME_FRAC = 0.85
@@ -93,6 +96,39 @@ class Recipe:
         sparsity_warmup_epochs: epochs before that weight begins to rise.
         label_smoothing: of the positives of ``copied_label_smoothed``, 0..1.
         foreground_only: copy labels of diseased photos only to tiles that are not all green.
+        scout_target: what the scout's score predicts: a key of ``scout_settings.SCOUT_TARGETS``.
+        scout_ranking: what its loss asks beside: a key of ``scout_settings.SCOUT_RANKINGS``.
+        scout_ranking_weight: of that, against the loss of the values.
+        scout_evidence: whose evidence it learns: a key of ``scout_settings.SCOUT_EVIDENCES``.
+        scout_folds: folds of the training photos, for evidence out of fold.
+        scout_tile_share: share of a training photo's tiles, drawn at random, that the expert reads
+            to teach the scout, 0..1; below 1 it bounds the cost of huge photos.
+        scout_smallest_glance: the scout learns on glances down to this share of ``glance_px``,
+            0..1; below 1 it can be used on coarser glances too.
+        scout_tuning: how the photo's label teaches the scout in the end: a key of
+            ``scout_settings.SCOUT_TUNINGS``.
+        scout_tuning_epochs: passes over the training photos of that at most.
+        scout_tuning_evidence: weight of the evidence loss in it; 0 leaves the label alone.
+        mirrored_glances: further glances, mirrored, that the scout takes of every photo, 0..3.
+        uncertain_tiles: places for tiles on which the glances disagree; needs mirrored ones.
+        closer_glance_px: long side of a closer glance at promising regions, for very large photos;
+            0 for none. Needs a scout that has learnt both scales: ``scout_smallest_glance``.
+        closer_regions: regions of the closer glance that are looked at, at most.
+        distil_mode: a key of ``leafscout.training.distil_settings.DISTIL_MODES``.
+        distil_levels: whose soft labels the teacher gives: photo, tile, place, or several with +.
+        distil_temperature: that both evidences are divided by; above 1 the labels get softer.
+        distil_soft_weight: weight of the soft labels against the photos' own, 0..1.
+        distil_features: ``none``, or how the student's features are held to the teacher's:
+            ``cosine`` or ``mse``.
+        distil_feature_weight: weight of that.
+        distil_attention_weight: weight of looking where the teacher looks; 0 leaves it out.
+        stages: keys of ``stage_settings.STAGES``, in the order in which they are trained.
+        joint_epochs: passes over the training photos at most, of every stage after the first two.
+        joint_rate: learning rates of these stages as a share of those of the first two.
+        joint_weighted: weight of the score-weighted loss, through which the scout learns from the
+            photo's label; 0 leaves it out.
+        joint_fresh: weight of what the scout learns from the expert's evidence of the same step;
+            0 leaves it out.
     """
 
     name: str
@@ -122,10 +158,36 @@ class Recipe:
     sparsity_warmup_epochs: int = 3
     label_smoothing: float = 0.1
     foreground_only: bool = False
+    scout_target: str = "probability"
+    scout_ranking: str = "none"
+    scout_ranking_weight: float = 0.5
+    scout_evidence: str = "same_photos"
+    scout_folds: int = 4
+    scout_tile_share: float = 1.0
+    scout_smallest_glance: float = 1.0
+    scout_tuning: str = "none"
+    scout_tuning_epochs: int = 4
+    scout_tuning_evidence: float = 1.0
+    mirrored_glances: int = 0
+    uncertain_tiles: int = 0
+    closer_glance_px: int = 0
+    closer_regions: int = 8
+    distil_mode: str = "none"
+    distil_levels: str = "tile"
+    distil_temperature: float = 2.0
+    distil_soft_weight: float = 0.7
+    distil_features: str = "none"
+    distil_feature_weight: float = 1.0
+    distil_attention_weight: float = 0.0
+    stages: tuple[str, ...] = ("expert", "scout")
+    joint_epochs: int = 4
+    joint_rate: float = 0.3
+    joint_weighted: float = 1.0
+    joint_fresh: float = 1.0
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-safe values, stages nested."""
-        return asdict(self)
+        """JSON-safe values, settings of the stages nested."""
+        return {**asdict(self), "stages": list(self.stages)}
 
 
 def tiny() -> Recipe:
@@ -223,15 +285,19 @@ def choose_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Reci
     for stage in ("expert", "scout"):
         wanted = given.pop(f"{stage}_epochs", epochs)
         if wanted is not None:
+            wanted = read_value(f"{stage}_epochs", wanted, 1)
             if wanted < 1:
                 raise InputError(f"Expected at least 1 epoch, but got {wanted}.")
             key = f"{stage}_stage"
-            settings = replace(getattr(recipe, key), epochs=int(wanted))
+            settings = replace(getattr(recipe, key), epochs=wanted)
             recipe = replace(recipe, **{key: settings})
     known = [field.name for field in fields(Recipe) if not field.name.endswith("_stage")]
     for key in given:
         if key not in known:
             raise InputError(_unknown("setting", key, known))
+    if "stages" in given:
+        given["stages"] = read_stages(given["stages"])
+    given = {key: read_value(key, value, getattr(recipe, key)) for key, value in given.items()}
     recipe = replace(recipe, **given)
     _check(recipe)
     return recipe
@@ -239,8 +305,9 @@ def choose_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Reci
 
 def recipe_from_dict(values: Mapping[str, Any]) -> Recipe:
     """The inverse of ``Recipe.to_dict``."""
-    stages = {key: StageSettings(**values[key]) for key in ("expert_stage", "scout_stage")}
-    return Recipe(**{**values, **stages})
+    nested = {key: StageSettings(**values[key]) for key in ("expert_stage", "scout_stage")}
+    stages = tuple(values.get("stages", ("expert", "scout")))
+    return Recipe(**{**values, **nested, "stages": stages})
 
 
 def choice_from_dict(values: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -277,6 +344,9 @@ def _check(recipe: Recipe) -> None:
     if not 0.0 < recipe.keep_recall <= 1.0:
         raise InputError(f"Expected keep_recall in (0, 1], but got {recipe.keep_recall}.")
     _check_objective(recipe)
+    check_scout(recipe)
+    check_joint(recipe)
+    check_distil(recipe)
 
 
 def _check_objective(recipe: Recipe) -> None:

@@ -26,21 +26,17 @@ from leafscout.networks import (
     keep_freed_memory,
     set_threads,
 )
+from leafscout.photos.decode import open_photo
 from leafscout.photos.fingerprint import fingerprint_many, near_duplicate_groups
 from leafscout.photos.labels import DEFAULT_HEALTHY_NAMES, LabelTable, read_labels
 from leafscout.photos.splits import merge_groups, split_photos
-from leafscout.training.evidence_pass import gather_evidence
-from leafscout.training.expert_stage import ExpertStage
 from leafscout.training.fit_rules import fit_rules
-from leafscout.training.loop import LoopOptions, train_stage
+from leafscout.training.gate_stage import GateStage
+from leafscout.training.gated_recipe import GATED_RECIPES, GatedRecipe, choose_gated_recipe
+from leafscout.training.gated_run import build_network, check_gated_options, train_gated
+from leafscout.training.loop import LoopOptions
 from leafscout.training.progress import TrainingProgress
-from leafscout.training.recipes import (
-    EXPERT_TIME_FRAC,
-    SCOUT_TIME_FRAC,
-    VAL_FRAC,
-    Recipe,
-    choose_recipe,
-)
+from leafscout.training.recipes import VAL_FRAC, Recipe, choose_recipe
 from leafscout.training.run_folder import (
     PLAN_VERSION,
     fingerprint_data,
@@ -48,10 +44,18 @@ from leafscout.training.run_folder import (
     save_model,
     write_rows,
     write_splits,
+    write_stage_outcomes,
 )
-from leafscout.training.scout_stage import ScoutStage
+from leafscout.training.stages import StageRunner
+from leafscout.training.teacher import (
+    Teacher,
+    find_unlabelled,
+    hire_tutor,
+    load_teacher,
+    take_sizes,
+)
+from leafscout.training.teacher_checks import check_cost, check_photos, check_teacher
 from leafscout.training.tile_histograms import count_tile_probs, write_tile_histograms
-from leafscout.training.warm_start import warm_start
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,9 @@ class TrainOptions:
         val_frac: share of the training photos used for validation, where no split is given.
         workers: processes for fingerprints; None for the machine's cores.
         threads: CPU threads of PyTorch; None for the machine's cores.
+        teacher: run folder that the expert learns from beside the labels; None for no teacher.
+        teacher_kind: a key of ``leafscout.training.distil_settings.TEACHER_KINDS``.
+        unlabelled: a folder of photos without labels, learnt from by the teacher's word alone.
     """
 
     weights: Path | None = None
@@ -81,6 +88,9 @@ class TrainOptions:
     val_frac: float = VAL_FRAC
     workers: int | None = None
     threads: int | None = None
+    teacher: Path | None = None
+    teacher_kind: str = "expert"
+    unlabelled: Path | None = None
 
 
 def train(
@@ -97,7 +107,8 @@ def train(
     Args:
         data: a folder per class, or a label CSV; see ``leafscout.photos.labels.read_labels``.
         out: the run folder to write.
-        recipe: a key of ``leafscout.training.recipes.RECIPES``.
+        recipe: a key of ``leafscout.training.recipes.RECIPES``, or of
+            ``leafscout.training.gated_recipe.GATED_RECIPES``.
         overrides: single settings of the recipe to replace.
         options: time, seed and the like.
         progress: where to show it; standard error by default.
@@ -110,11 +121,36 @@ def train(
         KeyboardInterrupt: after Ctrl-C, once everything is saved for ``resume``.
     """
     options = options or TrainOptions()
-    chosen = choose_recipe(recipe, overrides)
+    if recipe in GATED_RECIPES:
+        gated = choose_gated_recipe(recipe, overrides)
+        with progress or TrainingProgress() as shown:
+            return _train_gated(Path(data), Path(out), gated, options, shown)
+    teacher = None
+    if options.teacher is not None:
+        teacher = load_teacher(Path(options.teacher), options.teacher_kind, choose_device())
+    chosen = choose_recipe(recipe, take_sizes(overrides, teacher))
     if options.time_s is not None and options.time_s <= 0:
         raise InputError(f"Expected --time to be positive, but got {options.time_s} s.")
     with progress or TrainingProgress() as shown:
-        return _Run(Path(data), Path(out), chosen, options, shown).train()
+        return _Run(Path(data), Path(out), chosen, options, shown, teacher).train()
+
+
+def _train_gated(
+    data: Path, out: Path, recipe: GatedRecipe, options: TrainOptions, progress: TrainingProgress
+) -> Path:
+    """One network instead of two, on the same data and into the same kind of folder."""
+    check_gated_options({"weights": options.weights, "teacher": options.teacher})
+    run = _Run(data, out, choose_recipe("tiny", {"exclusive": recipe.exclusive}), options, progress)
+    run.settings = recipe.to_dict()
+    table = run.read_table()
+    network = build_network(recipe, len(table.labels), options.seed).to(run.device)
+    train, validation, fingerprint = run.prepare_data(table)
+    stage = GateStage(
+        network, recipe, train, validation, options.seed, run.device, run.mixed_precision
+    )
+    return train_gated(
+        stage, out, time_s=options.time_s, data_fingerprint=fingerprint, progress=progress
+    )
 
 
 class _Run:
@@ -127,9 +163,12 @@ class _Run:
         recipe: Recipe,
         options: TrainOptions,
         progress: TrainingProgress,
+        teacher: Teacher | None = None,
     ) -> None:
         self.started_s = time.monotonic()
+        self.teacher = teacher
         self.data, self.out, self.recipe = data, out, recipe
+        self.settings = recipe.to_dict()
         self.options, self.progress = options, progress
         set_threads(options.threads)
         keep_freed_memory()
@@ -138,34 +177,24 @@ class _Run:
         self.history: dict[str, list[dict[str, Any]]] = {}
 
     def train(self) -> Path:
-        table = self._read_table()
+        table = self.read_table()
         # Before the run folder is made: an unknown backbone or unfitting weights leave nothing.
         expert, scout = self._build_networks(table.labels)
-        train, validation, fingerprint = self._prepare_data(table)
+        self._check_teacher(table, expert, scout)
+        train, validation, fingerprint = self.prepare_data(table)
 
-        stage = ExpertStage(
-            expert, self.recipe, train, validation,
-            self.options.seed, self.device, self.mixed_precision,
+        stages = StageRunner(
+            expert, scout, self.recipe, train, validation, self.options.seed, self.device,
+            self.mixed_precision, self.out, self._loop_options, self.progress,
+            build_peer=lambda: self._build_peer(table.labels),
+            **self._hire_tutor(train),
         )  # fmt: skip
-        if self.recipe.pretrained and not self._has_begun("expert"):
-            warm_start(stage, self.progress)
-        train_stage(stage, self._loop_options("expert", EXPERT_TIME_FRAC), self.progress)
-        stage.finish()
-        evidence = gather_evidence(
-            expert, [*train.paths, *validation.paths], self.recipe.tile_px,
-            self.out / "checkpoints" / "evidence.safetensors",
-            self.device, mixed_precision=self.mixed_precision, progress=self.progress,
-        )  # fmt: skip
-        scout_stage = ScoutStage(
-            scout, self.recipe, train, validation,
-            evidence[: len(train.paths)], evidence[len(train.paths) :],
-            self.options.seed, self.device, self.mixed_precision,
-        )  # fmt: skip
-        train_stage(scout_stage, self._loop_options("scout", SCOUT_TIME_FRAC), self.progress)
-
+        stages.run_stages()
+        if stages.outcomes:
+            write_stage_outcomes(self.out, stages.outcomes)
         found = {
-            "expert": evidence[len(train.paths) :],
-            "scout": scout_stage.guess_tiles(),
+            "expert": stages.evidence[len(train.paths) :],
+            "scout": stages.scout_guess,
         }
         write_tile_histograms(
             self.out,
@@ -194,7 +223,31 @@ class _Run:
         )
         return self.out
 
-    def _read_table(self) -> LabelTable:
+    def _hire_tutor(self, train: LabelTable) -> dict[str, Any]:
+        """What the expert learns from beside the labels, and the further photos for that."""
+        if self.teacher is None:
+            return {}
+        unlabelled = find_unlabelled(self.options.unlabelled, self.out, self.options.workers)
+        tutor = hire_tutor(
+            self.teacher, self.recipe, [*train.paths, *unlabelled],
+            self.out / "checkpoints" / "teacher.safetensors", self.device,
+            mixed_precision=self.mixed_precision, progress=self.progress,
+        )  # fmt: skip
+        return {"tutor": tutor, "unlabelled": unlabelled}
+
+    def _check_teacher(self, table: LabelTable, expert: Expert, scout: Scout) -> None:
+        check_teacher(self.teacher, self.recipe, table.labels)
+        if self.teacher is not None:
+            size = open_photo(table.paths[0]).size_px_hw
+            self.progress.say(check_cost(self.teacher, self.recipe, expert, scout, size))
+        elif self.options.unlabelled is not None:
+            raise InputError(
+                "Photos without labels teach nothing by themselves: give a teacher for them with "
+                "--teacher RUN, or leave --unlabelled out."
+            )
+
+    def read_table(self) -> LabelTable:
+        """All photos and labels."""
         table = read_labels(
             self.data,
             healthy_names=self.options.healthy_names,
@@ -209,7 +262,8 @@ class _Run:
             )
         return table
 
-    def _prepare_data(self, table: LabelTable) -> tuple[LabelTable, LabelTable, str]:
+    def prepare_data(self, table: LabelTable) -> tuple[LabelTable, LabelTable, str]:
+        """Photos to learn from, photos to validate on, and their fingerprint; opens the folder."""
         options = self.options
         with self.progress.task("fingerprints", total=len(table.paths)) as task:
             prints = fingerprint_many(
@@ -218,6 +272,9 @@ class _Run:
         groups = merge_groups(table.groups, near_duplicate_groups(prints))
         splits = split_photos(table, groups=groups, val_frac=options.val_frac, seed=options.seed)
         hashes = [(one.sha256, one.phash_hex) for one in prints]
+        if self.teacher is not None:
+            for note in check_photos(self.teacher, prints, splits):
+                self.progress.say(note)
         used = np.flatnonzero(splits != "test")
         fingerprint = fingerprint_data(table.subset(used), [hashes[i][0] for i in used])
         train = table.subset(np.flatnonzero(splits == "train"))
@@ -251,10 +308,12 @@ class _Run:
                 for label, count in zip(table.labels, table.truth.sum(axis=0), strict=True)
             },
             "data_fingerprint": fingerprint,
-            "recipe": self.recipe.to_dict(),
+            "recipe": self.settings,
             "seed": options.seed,
             "time_s": options.time_s,
             "weights": None if options.weights is None else options.weights.name,
+            "teacher": None if self.teacher is None else self.teacher.to_dict(),
+            "unlabelled": None if options.unlabelled is None else str(options.unlabelled.resolve()),
             "machine": {
                 "device": self.device.type,
                 "threads": torch.get_num_threads(),
@@ -268,17 +327,7 @@ class _Run:
     def _build_networks(self, labels: tuple[str, ...]) -> tuple[Expert, Scout]:
         torch.manual_seed(self.options.seed)
         recipe, weights = self.recipe, self.options.weights
-        # A checkpoint will fill a network whose stage has begun; downloading would be in vain.
-        fresh = not self._has_begun("expert")
-        expert = build_expert(
-            recipe.expert,
-            len(labels),
-            pretrained=recipe.pretrained and fresh,
-            weights=weights if fresh else None,
-            sharpness=recipe.place_sharpness,
-            shrink=recipe.expert_shrink,
-            place_stride=recipe.place_stride,
-        )
+        expert = self._build_expert(labels)
         # One weights file serves both networks where they share a backbone.
         fresh = not self._has_begun("scout")
         scout = build_scout(
@@ -289,6 +338,26 @@ class _Run:
             stride=recipe.scout_stride,
         )
         return expert.to(self.device), scout.to(self.device)
+
+    def _build_expert(self, labels: tuple[str, ...]) -> Expert:
+        recipe = self.recipe
+        # A checkpoint will fill a network whose stage has begun; downloading would be in vain.
+        fresh = not self._has_begun("expert")
+        return build_expert(
+            recipe.expert,
+            len(labels),
+            pretrained=recipe.pretrained and fresh,
+            weights=self.options.weights if fresh else None,
+            sharpness=recipe.place_sharpness,
+            shrink=recipe.expert_shrink,
+            place_stride=recipe.place_stride,
+        )
+
+    def _build_peer(self, labels: tuple[str, ...]) -> Expert:
+        """A second expert that starts elsewhere."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.options.seed + 1)
+            return self._build_expert(labels).to(self.device)
 
     def _has_begun(self, stage: str) -> bool:
         return (self.out / "checkpoints" / stage / "last.safetensors").exists()

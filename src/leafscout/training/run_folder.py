@@ -6,6 +6,7 @@
     RUN/splits.csv           every photo, its split, group and fingerprint
     RUN/history.csv          losses and scores of every epoch
     RUN/checkpoints/STAGE/   last and best weights, for resuming
+    RUN/stages.json          whether stages after the first two helped, where there are any
     RUN/tile_histograms.json  how sure expert and scout are of the validation photos' tiles
     RUN/variants.json        rules of the variants that an evaluation compares the model with
     RUN/model/               manifest.json and weights: all that a diagnosis needs
@@ -26,8 +27,16 @@ import numpy as np
 from leafscout.errors import InputError
 from leafscout.focus.expert import EXPERT_STRIDE, Expert
 from leafscout.glance.scout import Scout
-from leafscout.manifest import MANIFEST_NAME, MANIFEST_VERSION, ChoiceEntry, Manifest, sha256_of
+from leafscout.manifest import (
+    MANIFEST_NAME,
+    MANIFEST_VERSION,
+    ChoiceEntry,
+    Manifest,
+    seal_manifest,
+    sha256_of,
+)
 from leafscout.photos.labels import LabelTable
+from leafscout.plain_text import defuse, undo_defuse
 from leafscout.training.checkpoint import save_tensors, write_atomically
 from leafscout.training.fit_rules import FittedRules
 
@@ -81,8 +90,8 @@ def _check_same_plan(path: Path, plan: dict[str, Any]) -> None:
             f"({', '.join(before.get('labels', []))}) than the ones given now "
             f"({', '.join(plan['labels'])}). Resume with the same data, or start a new run."
         )
-    for key in ("recipe", "seed", "labels_complete"):
-        if before.get(key) != plan[key]:
+    for key in ("recipe", "seed", "labels_complete", "teacher", "unlabelled"):
+        if before.get(key) != plan.get(key):
             raise InputError(
                 f"The run in {path.parent} was begun with another {key}. Resume with the options "
                 "it was begun with, or start a new run."
@@ -146,7 +155,9 @@ def write_splits(
         write_rows(path, rows)
         return
     with path.open(encoding="utf-8", newline="") as file:
-        before = [(row.get("image"), row.get("split")) for row in csv.DictReader(file)]
+        before = [
+            (undo_defuse(row.get("image") or ""), row.get("split")) for row in csv.DictReader(file)
+        ]
     if before != [(row["image"], row["split"]) for row in rows]:
         raise InputError(
             f"The run in {run} was begun with other splits, or with its photos in another order. "
@@ -155,13 +166,18 @@ def write_splits(
 
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Write rows of equal keys as a CSV file, atomically."""
+    """Write rows of equal keys as a CSV file that spreadsheets open safely, atomically."""
     text = io.StringIO()
     if rows:
         writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({key: defuse(cell) for key, cell in row.items()} for row in rows)
     write_atomically(path, text.getvalue().encode())
+
+
+def write_stage_outcomes(run: Path, outcomes: dict[str, dict[str, Any]]) -> None:
+    """Write ``stages.json``: whether each stage after the first two was kept, and its scores."""
+    write_atomically(run / "stages.json", _json(outcomes))
 
 
 def save_model(
@@ -212,10 +228,7 @@ def save_model(
     )
     variants = {
         name: {
-            "threshold_prob": variant.choice.threshold_prob,
-            "max_tiles": variant.choice.max_tiles,
-            "suspicion_prob": variant.choice.suspicion_prob,
-            "suspicion_tiles": variant.choice.suspicion_tiles,
+            **vars(variant.choice),
             "glance_weights": variant.glance_weights,
             "calibration_scale": variant.calibration.scale,
             "calibration_shift": variant.calibration.shift,
@@ -225,7 +238,7 @@ def save_model(
         for name, variant in fitted.variants.items()
     }
     write_atomically(run / "variants.json", _json(variants))
-    write_atomically(folder / MANIFEST_NAME, _json(manifest.model_dump(mode="json")))
+    write_atomically(folder / MANIFEST_NAME, seal_manifest(manifest))
     return folder
 
 

@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from leafscout.diagnosis.calibrate import sigmoid
-from leafscout.glance.scout import Scout, pool_places_torch
+from leafscout.glance.scout import Scout, ScoutOutput, pool_places_torch
 from leafscout.glance.view import take_glance
 from leafscout.losses.bag import bag_loss, positive_weights
-from leafscout.losses.evidence import evidence_loss
+from leafscout.losses.evidence import best_constant, evidence_loss
 from leafscout.losses.exclusive import exclusive_bag_loss
+from leafscout.losses.ranking import RANKING_LOSSES
 from leafscout.networks import to_batch
 from leafscout.photos.augment import draw_augmentation
 from leafscout.photos.labels import LabelTable
@@ -25,26 +25,28 @@ from leafscout.photos.tiles import lay_tiles
 from leafscout.training.expert_stage import judge, light, split_parameters
 from leafscout.training.loop import Validation
 from leafscout.training.recipes import Recipe, StageSettings
-from leafscout.types import FloatArray, Photo, Pixels
+from leafscout.training.scout_targets import ScoreScale, evidence_targets, fit_score_scale
+from leafscout.types import FloatArray, Photo, Pixels, Tiles
 
 
-def evidence_targets(
-    tile_logits: FloatArray, truth: NDArray[np.bool_], *, labels_complete: bool
-) -> FloatArray:
-    """What the scout should see: the expert's probabilities, without what the label rules out.
+@dataclass(frozen=True, eq=False)
+class ScoutLesson:
+    """One training photo on its turn, turned and mirrored.
 
-    Args:
-        tile_logits: (tiles, labels) the expert's evidence.
-        truth: (labels,) the photo's labels.
-        labels_complete: whether a label that is not named is known to be absent.
-
-    Returns:
-        (tiles, labels) 0..1; exactly 0 for labels that the photo does not have.
+    Attributes:
+        out: what the scout says.
+        tiles: the grid of the turned photo.
+        targets: (tiles, 1 + labels) what the score and the labels should be; NaN where the expert
+            did not look.
+        evidence: (tiles, labels) logits of the expert.
+        truth: (1, labels) labels of the photo.
     """
-    probs = sigmoid(tile_logits).astype(np.float32)
-    known_absent = ~truth if labels_complete or not truth.any() else np.zeros_like(truth)
-    probs[:, known_absent] = 0.0
-    return probs
+
+    out: ScoutOutput
+    tiles: Tiles
+    targets: Tensor
+    evidence: Tensor
+    truth: Tensor
 
 
 @dataclass
@@ -52,8 +54,9 @@ class ScoutStage:
     """The scout with its photos and the expert's evidence of them.
 
     Attributes:
-        evidence: per training photo, (tiles, labels) logits of the expert on the upright photo.
-        validation_evidence: the same of the validation photos.
+        evidence: per training photo, (tiles, labels) logits of the expert on the upright photo;
+            NaN for tiles that the expert did not read.
+        validation_evidence: the same of the validation photos, all of their tiles.
     """
 
     network: Scout
@@ -72,6 +75,12 @@ class ScoutStage:
         self.paths: list[Path] = list(self.train.paths)
         self.settings: StageSettings = self.recipe.scout_stage
         self._weights = positive_weights(self.train.truth).to(self.device)
+        self.scale: ScoreScale = fit_score_scale(
+            self.recipe.scout_target,
+            self.evidence,
+            self.train.truth,
+            labels_complete=self.train.complete,
+        )
 
     def prepare(self) -> None:
         """Training mode; running statistics of a pretrained backbone stay as they are."""
@@ -84,37 +93,69 @@ class ScoutStage:
 
     def loss(self, index: int, photo: Photo, epoch: int) -> Tensor:
         """How far the scout's maps of one photo are from the expert's evidence."""
+        return self.lesson_loss(self.take_lesson(index, photo, epoch))
+
+    def take_lesson(self, index: int, photo: Photo, epoch: int) -> ScoutLesson:
+        """Turn and mirror a training photo and let the scout glance at it, with gradients."""
         augmentation = draw_augmentation((self.seed, 2, epoch, index), light=0.2)
-        glance = take_glance(photo, self.recipe.glance_px).pixels
+        glance = take_glance(photo, self._glance_px(index, epoch)).pixels
         moved = np.ascontiguousarray(augmentation.move(glance), dtype=np.uint8)
         truth = self.train.truth[index]
-        targets = evidence_targets(self.evidence[index], truth, labels_complete=self.train.complete)
+        targets = self._targets(self.evidence[index], truth)
         # The grid is symmetric, so that turning the photo turns the evidence with it.
         grid = lay_tiles(photo.size_px_hw, self.recipe.tile_px)
-        turned = augmentation.move(targets.reshape(grid.rows, grid.columns, -1))
         height, width = photo.size_px_hw
         if augmentation.quarter_turns % 2:
             height, width = width, height
-        out = self.network(light(moved[None], augmentation, self.device))
-        return self._loss(
-            out,
-            lay_tiles((height, width), self.recipe.tile_px),
+
+        def turn(rows: FloatArray) -> Tensor:
+            turned = augmentation.move(rows.reshape(grid.rows, grid.columns, -1))
             # A copy: where the grid has one row, a mirrored one counts as contiguous to numpy.
-            torch.from_numpy(np.array(turned, dtype=np.float32, order="C")).flatten(0, 1),
-            torch.from_numpy(truth[None]).float(),
+            whole = torch.from_numpy(np.array(turned, dtype=np.float32, order="C"))
+            return whole.flatten(0, 1).to(self.device)
+
+        return ScoutLesson(
+            out=self.network(light(moved[None], augmentation, self.device)),
+            tiles=lay_tiles((height, width), self.recipe.tile_px),
+            targets=turn(targets),
+            evidence=turn(self.evidence[index]),
+            truth=torch.from_numpy(truth[None]).float().to(self.device),
         )
 
-    def _loss(self, out: Any, tiles: Any, targets: Tensor, truth: Tensor) -> Tensor:
-        targets, truth = targets.to(self.device), truth.to(self.device)
-        weight = self.recipe.evidence_weight
-        photo_loss = exclusive_bag_loss if self.recipe.exclusive else bag_loss
-        score = pool_places_torch(out.score_map, tiles)[:, 0]
-        labels = pool_places_torch(out.label_maps[0], tiles)
-        return (
-            evidence_loss(score, targets.amax(dim=1), weight)
-            + evidence_loss(labels, targets, weight)
-            + photo_loss(out.glance_logits, truth, self._weights)
-        )
+    def lesson_loss(self, lesson: ScoutLesson) -> Tensor:
+        """Evidence of tiles against the expert's, and of the glance against the photo's labels."""
+        return self._loss(lesson.out, lesson.tiles, lesson.targets, lesson.truth)
+
+    def _glance_px(self, index: int, epoch: int) -> int:
+        smallest = self.recipe.scout_smallest_glance
+        if smallest >= 1.0:
+            return self.recipe.glance_px
+        share = np.random.default_rng([self.seed, 6, epoch, index]).uniform(np.log(smallest), 0.0)
+        return round(self.recipe.glance_px * float(np.exp(share)))
+
+    def _targets(self, evidence: FloatArray, truth: NDArray[np.bool_]) -> FloatArray:
+        """(tiles, 1 + labels) for the score, then for the labels."""
+        complete = self.train.complete
+        score = self.scale.apply(evidence, truth, labels_complete=complete)
+        labels = evidence_targets(evidence, truth, labels_complete=complete)
+        return np.column_stack([score, labels])
+
+    def _loss(self, out: ScoutOutput, tiles: Tiles, targets: Tensor, truth: Tensor) -> Tensor:
+        recipe = self.recipe
+        photo_loss = exclusive_bag_loss if recipe.exclusive else bag_loss
+        total = photo_loss(out.glance_logits, truth, self._weights)
+        known = ~targets.isnan().any(dim=1)
+        if not bool(known.any()):
+            return total
+        maps = torch.cat([out.score_map, out.label_maps[0]])
+        logits, wanted = pool_places_torch(maps, tiles)[known], targets[known]
+        score = evidence_loss(logits[:, 0], wanted[:, 0], recipe.evidence_weight)
+        labels = evidence_loss(logits[:, 1:], wanted[:, 1:], recipe.evidence_weight)
+        total = total + score + labels
+        if recipe.scout_ranking != "none":
+            ranking = RANKING_LOSSES[recipe.scout_ranking]
+            total = total + recipe.scout_ranking_weight * ranking(logits[:, 0], wanted[:, 0])
+        return total
 
     def _glances(self) -> list[tuple[Pixels, tuple[int, int]]]:
         """Glances of the validation photos, with the sizes of the photos; kept for next time."""
@@ -128,15 +169,51 @@ class ScoutStage:
         return self._validation_glances
 
     @torch.no_grad()
-    def guess_tiles(self) -> list[FloatArray]:
-        """Per validation photo, (tiles, labels) logits: the scout's guess at the expert's."""
+    def score_tiles(self) -> list[FloatArray]:
+        """Per validation photo, (tiles, 1 + labels) logits: the score, then the labels' guesses."""
         self.network.eval()
         rows = []
         for glance, size in self._glances():
-            maps = self.network(to_batch(glance[None], self.device)).label_maps[0]
-            guess = pool_places_torch(maps, lay_tiles(size, self.recipe.tile_px))
-            rows.append(guess.float().cpu().numpy())
+            out = self.network(to_batch(glance[None], self.device))
+            maps = torch.cat([out.score_map, out.label_maps[0]])
+            pooled = pool_places_torch(maps, lay_tiles(size, self.recipe.tile_px))
+            rows.append(pooled.float().cpu().numpy())
         return rows
+
+    def guess_tiles(self) -> list[FloatArray]:
+        """Per validation photo, (tiles, labels) logits: the scout's guess at the expert's."""
+        return [rows[:, 1:] for rows in self.score_tiles()]
+
+    def evidence_losses(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The loss of tile evidence on the validation photos, and that of the best constant.
+
+        The constants are those that the training photos favour; a scout that has learnt to look
+        must do better than saying them everywhere.
+
+        Returns:
+            Two arrays (1 + labels,): for the score, then for each label.
+        """
+        known = [
+            rows[~np.isnan(rows).any(axis=1)]
+            for rows in map(self._targets, self.evidence, self.train.truth)
+        ]
+        weight = self.recipe.evidence_weight
+        constant = torch.from_numpy(best_constant(np.concatenate(known), weight))
+        targets = torch.from_numpy(
+            np.concatenate(
+                list(map(self._targets, self.validation_evidence, self.validation.truth))
+            )
+        ).double()
+        said = torch.from_numpy(np.concatenate(self.score_tiles())).double()
+        constants = torch.logit(constant).expand_as(said)
+        losses = [
+            [
+                float(evidence_loss(logits[:, column], targets[:, column], weight))
+                for column in range(len(constant))
+            ]
+            for logits in (said, constants)
+        ]
+        return np.array(losses[0]), np.array(losses[1])
 
     @torch.no_grad()
     def validate(self) -> Validation:
@@ -148,14 +225,19 @@ class ScoutStage:
                 self.device.type, dtype=torch.bfloat16, enabled=self.mixed_precision
             ):
                 out = self.network(to_batch(glance[None], self.device))
-            targets = evidence_targets(
-                self.validation_evidence[index],
-                self.validation.truth[index],
-                labels_complete=self.validation.complete,
-            )
+            targets = self._targets(self.validation_evidence[index], self.validation.truth[index])
             truth = torch.from_numpy(self.validation.truth[index][None]).float()
             tiles = lay_tiles(size, self.recipe.tile_px)
-            losses.append(float(self._loss(out, tiles, torch.from_numpy(targets), truth)))
+            losses.append(
+                float(
+                    self._loss(
+                        out,
+                        tiles,
+                        torch.from_numpy(targets).to(self.device),
+                        truth.to(self.device),
+                    )
+                )
+            )
             rows.append(out.glance_logits.float().cpu())
         judged = judge(
             torch.cat(rows),

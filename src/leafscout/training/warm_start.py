@@ -31,7 +31,9 @@ PHOTOS_PER_STEP = 8
 
 
 @dataclass(frozen=True)
-class _Bag:
+class FeatureBag:
+    """What a frozen backbone sees in one photo."""
+
     features: TileFeatures  # of all tiles that may be learnt from, half precision
     cells: Tensor  # (tiles, 2) where they lie in the grid
     index: int
@@ -44,8 +46,23 @@ def warm_start(stage: ExpertStage, progress: TrainingProgress) -> None:
         stage: the expert with its photos; changed in place.
         progress: where to show it.
     """
+    fit_new_layers(
+        stage, gather_bags(stage, progress), progress, title="warm start: fitting the new layers"
+    )
+
+
+def fit_new_layers(
+    stage: ExpertStage, bags: list[FeatureBag], progress: TrainingProgress, *, title: str
+) -> None:
+    """Fit the layers behind the backbone on what it saw in some photos.
+
+    Args:
+        stage: the expert with its photos; its new layers are changed in place.
+        bags: features of the photos to fit them on, from ``gather_bags``.
+        progress: where to show it.
+        title: what to call it there.
+    """
     stage.network.eval()
-    bags = _gather(stage, progress)
     network, recipe = stage.network, stage.recipe
     heads = heads_of(network)
     new_layers = [*network.new_layers(), *([] if heads is None else heads.parameters())]
@@ -54,7 +71,7 @@ def warm_start(stage: ExpertStage, progress: TrainingProgress) -> None:
     done = 0
     network.dropout.train()
     torch.manual_seed(stage.seed)
-    with progress.task("warm start: fitting the new layers", total=EPOCHS * len(bags)) as task:
+    with progress.task(title, total=EPOCHS * len(bags)) as task:
         for epoch in range(EPOCHS):
             order = np.random.default_rng([stage.seed, 4, epoch]).permutation(len(bags))
             for start in range(0, len(order), PHOTOS_PER_STEP):
@@ -74,11 +91,18 @@ def warm_start(stage: ExpertStage, progress: TrainingProgress) -> None:
 
 
 @torch.no_grad()
-def _gather(stage: ExpertStage, progress: TrainingProgress) -> list[_Bag]:
-    order = np.random.default_rng([stage.seed, 5]).permutation(len(stage.paths))
-    bags: list[_Bag] = []
+def gather_bags(stage: ExpertStage, progress: TrainingProgress) -> list[FeatureBag]:
+    """Features of the tiles of the training photos, as many photos as fit into ``MEMORY_BYTES``.
+
+    Args:
+        stage: the expert with its photos.
+        progress: where to show it.
+    """
+    stage.network.eval()
+    order = np.random.default_rng([stage.seed, 5]).permutation(len(stage.train.paths))
+    bags: list[FeatureBag] = []
     used = 0
-    with progress.task("warm start: features", total=len(order)) as task:
+    with progress.task("features of the backbone", total=len(order)) as task:
         for index, photo in load_photos(stage.paths, [int(index) for index in order]):
             tiles = lay_tiles(photo.size_px_hw, stage.recipe.tile_px)
             wanted = stage.candidates(photo.pixels, tiles, stage.train.truth[index])
@@ -97,12 +121,12 @@ def _gather(stage: ExpertStage, progress: TrainingProgress) -> list[_Bag]:
             used += sum(one.numel() * one.element_size() for one in features if one is not None)
             if bags and used > MEMORY_BYTES:
                 break
-            bags.append(_Bag(features, cells, index))
+            bags.append(FeatureBag(features, cells, index))
             task.advance()
     return bags
 
 
-def _loss(stage: ExpertStage, bag: _Bag) -> Tensor:
+def _loss(stage: ExpertStage, bag: FeatureBag) -> Tensor:
     seen = see_tiles(stage.network, bag.features.map(Tensor.float))
     truth = torch.from_numpy(stage.train.truth[bag.index : bag.index + 1]).float()
     everything = torch.ones(len(seen.tile_logits), dtype=torch.bool, device=stage.device)

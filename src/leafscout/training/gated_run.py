@@ -1,0 +1,248 @@
+"""Train the integrated variant: the same run folder, with one network instead of two."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import leafscout
+from leafscout.diagnosis.calibrate import Calibration, fit_calibration
+from leafscout.errors import InputError
+from leafscout.evaluation.thresholds import bagged_f1_thresholds
+from leafscout.gated_model import GatedModel
+from leafscout.gated_networks import TorchTokenNetwork, build_gated_transformer
+from leafscout.glance.choose import ChoiceRule
+from leafscout.manifest import (
+    MANIFEST_NAME,
+    MANIFEST_VERSION,
+    ChoiceEntry,
+    GateEntry,
+    Manifest,
+    seal_manifest,
+    sha256_of,
+)
+from leafscout.model import Rules
+from leafscout.photos.labels import LabelTable
+from leafscout.photos.loader import load_photos
+from leafscout.recognisers.gated_transformer import GatedTransformer
+from leafscout.training.checkpoint import save_tensors, write_atomically
+from leafscout.training.fit_rules import FittedRules
+from leafscout.training.gate_stage import GateStage
+from leafscout.training.gated_recipe import GatedRecipe
+from leafscout.training.loop import LoopOptions, train_stage
+from leafscout.training.progress import TrainingProgress
+from leafscout.training.run_folder import write_rows
+from leafscout.types import FloatArray
+
+GATED_TIME_FRAC = 0.9
+"""Share of the time that is left when the network begins to learn; the rest is for the rules."""
+
+KEEP_PROB = 0.5
+"""A token is kept where keeping is likelier than not, as in training."""
+
+NETWORK_FILE = "gated.safetensors"
+STAGE = "gated"
+
+
+def build_network(recipe: GatedRecipe, labels: int, seed: int) -> GatedTransformer:
+    """A fresh network of a recipe, its weights drawn from the seed."""
+    torch.manual_seed(seed)
+    return build_gated_transformer(
+        recipe.stem,
+        labels,
+        token_px=recipe.token_px,
+        width=recipe.width,
+        early_blocks=recipe.early_blocks,
+        later_blocks=recipe.later_blocks,
+        num_heads=recipe.num_heads,
+    )
+
+
+def train_gated(
+    stage: GateStage,
+    out: Path,
+    *,
+    time_s: float | None,
+    data_fingerprint: str,
+    progress: TrainingProgress,
+) -> Path:
+    """Train the network, fit its rules and write the model folder.
+
+    Args:
+        stage: the network with its photos.
+        out: an open run folder.
+        time_s: wall time; None for no bound.
+        data_fingerprint: of the photos and labels.
+        progress: where to show it.
+
+    Returns:
+        The run folder.
+    """
+    started_s = time.monotonic()
+    options = LoopOptions(
+        folder=out / "checkpoints" / STAGE,
+        seed=stage.seed,
+        time_s=None if time_s is None else GATED_TIME_FRAC * time_s,
+        device=stage.device,
+        mixed_precision=stage.mixed_precision,
+        on_epoch=lambda rows: write_rows(out / "history.csv", rows),
+    )
+    train_stage(stage, options, progress)
+    model = GatedModel(
+        TorchTokenNetwork(stage.network, stage.device),
+        first_rules(stage.recipe, stage.train.labels),
+    )
+    fitted = fit_gated_rules(model, stage.validation, progress)
+    save_gated_model(out, stage, fitted, data_fingerprint)
+    progress.say(
+        f"Trained in {time.monotonic() - started_s:.0f} s. The model is in {out / 'model'}."
+    )
+    return out
+
+
+def first_rules(recipe: GatedRecipe, labels: tuple[str, ...]) -> Rules:
+    """The rules before anything is fitted."""
+    count = len(labels)
+    return Rules(
+        labels=labels,
+        tile_px=recipe.token_px,
+        glance_px=recipe.view_px,
+        pooling=recipe.pooling,
+        # No quota: what the gate is sure of decides, however much that is.
+        choice=ChoiceRule(threshold_prob=KEEP_PROB, max_tiles=1_000_000),
+        glance_weights=(0.0,) * count,
+        calibration=Calibration((1.0,) * count, (0.0,) * count, recipe.exclusive),
+        thresholds=(0.5,) * count,
+        expert_macs=0,
+        scout_macs_per_px=0.0,
+    )
+
+
+def fit_gated_rules(
+    model: GatedModel, validation: LabelTable, progress: TrainingProgress
+) -> FittedRules:
+    """Fit calibration and thresholds on the path that is deployed, and again with all tokens.
+
+    Args:
+        model: the trained network with its first rules.
+        validation: photos used for nothing but validation.
+        progress: where to show it.
+    """
+    gated, dense = [], []
+    with progress.task("fitting the rules", total=len(validation.paths)) as task:
+        for _, photo in load_photos(validation.paths, range(len(validation.paths))):
+            gated.append(model.forward(photo)[0].focus_logits)
+            dense.append(model.forward(photo, read_all=True)[0].focus_logits)
+            task.advance()
+    rules, fitted = _fit(model.rules, np.stack(gated), validation)
+    everything = ChoiceRule(threshold_prob=0.0, max_tiles=1_000_000)
+    return FittedRules(
+        rules=rules,
+        thresholds_fitted=fitted,
+        variants={
+            "all_tiles": _fit(replace(model.rules, choice=everything), np.stack(dense), validation)[
+                0
+            ]
+        },
+    )
+
+
+def _fit(
+    rules: Rules, logits: FloatArray, validation: LabelTable
+) -> tuple[Rules, tuple[bool, ...]]:
+    truth = validation.truth
+    calibration = fit_calibration(logits, truth, exclusive=rules.calibration.exclusive)
+    fit = bagged_f1_thresholds(truth, calibration.apply(logits))
+    thresholds = tuple(float(value) for value in fit.thresholds)
+    fitted = tuple(bool(value) for value in fit.fitted)
+    return replace(rules, calibration=calibration, thresholds=thresholds), fitted
+
+
+def save_gated_model(
+    run: Path, stage: GateStage, fitted: FittedRules, data_fingerprint: str
+) -> Path:
+    """Write ``model/``: the weights first, the manifest with their hash last.
+
+    Returns:
+        The model folder.
+    """
+    folder = run / "model"
+    folder.mkdir(exist_ok=True)
+    weights = folder / NETWORK_FILE
+    save_tensors(weights, stage.network.state_dict(), {"network": STAGE})
+    rules, recipe = fitted.rules, stage.recipe
+    manifest = Manifest(
+        version=MANIFEST_VERSION,
+        leafscout=leafscout.__version__,
+        labels=rules.labels,
+        expert=recipe.stem,
+        scout=recipe.stem,
+        tile_px=rules.tile_px,
+        glance_px=rules.glance_px,
+        pooling=rules.pooling,
+        choice=ChoiceEntry(**vars(rules.choice)),
+        glance_weights=rules.glance_weights,
+        calibration_scale=rules.calibration.scale,
+        calibration_shift=rules.calibration.shift,
+        exclusive=rules.calibration.exclusive,
+        thresholds=rules.thresholds,
+        thresholds_fitted=fitted.thresholds_fitted,
+        expert_macs=rules.expert_macs,
+        scout_macs_per_px=rules.scout_macs_per_px,
+        scout_stride=recipe.token_px,
+        place_stride=recipe.token_px,
+        place_offset_px=rules.place_offset_px,
+        data_fingerprint=data_fingerprint,
+        files={weights.name: sha256_of(weights)},
+        gate=GateEntry(
+            width=recipe.width,
+            early_blocks=recipe.early_blocks,
+            later_blocks=recipe.later_blocks,
+            num_heads=recipe.num_heads,
+        ),
+    )
+    write_atomically(run / "variants.json", _json(_variants(fitted)))
+    write_atomically(folder / MANIFEST_NAME, seal_manifest(manifest))
+    return folder
+
+
+def _variants(fitted: FittedRules) -> dict[str, Any]:
+    return {
+        name: {
+            **vars(variant.choice),
+            "glance_weights": variant.glance_weights,
+            "calibration_scale": variant.calibration.scale,
+            "calibration_shift": variant.calibration.shift,
+            "exclusive": variant.calibration.exclusive,
+            "thresholds": variant.thresholds,
+        }
+        for name, variant in fitted.variants.items()
+    }
+
+
+def check_gated_options(options: Mapping[str, Any]) -> None:
+    """Refuse what belongs to two networks and would silently do nothing here.
+
+    Args:
+        options: name on the command line → what was given.
+
+    Raises:
+        InputError: when one of them was given.
+    """
+    for name, value in options.items():
+        if value is not None:
+            raise InputError(
+                f"The recipe 'gated' learns one network from scratch and takes no --{name}. "
+                "Leave it out, or choose another recipe."
+            )
+
+
+def _json(values: dict[str, Any]) -> bytes:
+    return (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode()
