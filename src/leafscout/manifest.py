@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from leafscout.diagnosis.calibrate import Calibration
 from leafscout.diagnosis.pooling import POOLINGS
 from leafscout.errors import InputError
 from leafscout.glance.choose import ChoiceRule
 from leafscout.model import Rules
+from leafscout.plain_text import hidden_signs
 
-MANIFEST_VERSION = 1
+MANIFEST_VERSION = 2
+READABLE_VERSIONS = (1, 2)
+"""Version 1 lacks the digest of the manifest itself; it is read as it is."""
 MANIFEST_NAME = "manifest.json"
+MOST_MANIFEST_BYTES = 16 << 20
+_WEIGHTS = {".safetensors", ".onnx", ".xml", ".bin", ".data"}
+
+_DIGEST = re.compile(rb'(?<="digest": ")[0-9a-f]{64}(?=")')
+_BACKBONE = r"^[A-Za-z0-9_.\-]{1,100}$"
+"""A name that a list of networks may hold: never an address or a path to fetch one from."""
 
 
 class ChoiceEntry(BaseModel):
@@ -27,6 +37,11 @@ class ChoiceEntry(BaseModel):
     max_tiles: int
     suspicion_prob: float
     suspicion_tiles: int
+    mirrored_glances: int = 0
+    uncertain_tiles: int = 0
+    uncertain_spread: float = 0.0
+    closer_glance_px: int = 0
+    closer_regions: int = 8
 
 
 class PromiseEntry(BaseModel):
@@ -60,6 +75,7 @@ class ParityEntry(BaseModel):
         decisions_changed: photos on which another set of labels was found.
         choices_changed: photos of which other tiles were read.
         borderline: photos so near a threshold that rounding alone may decide them.
+        logit_cosine: between the logits of both on what both looked at, -1..1.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -69,6 +85,7 @@ class ParityEntry(BaseModel):
     decisions_changed: int
     choices_changed: int
     borderline: tuple[str, ...]
+    logit_cosine: float | None = None
 
 
 class ExportEntry(BaseModel):
@@ -80,6 +97,8 @@ class ExportEntry(BaseModel):
         source_files: SHA-256 of the weights files that it was made from.
         calibration_photos: photos that the ranges of int8 were measured on; 0 for fp32.
         calibration_tiles: tiles of those photos.
+        fp32_layers: network → its convolutions that stay in single precision in an int8 model,
+            beside the last ones; those that rounding would harm most.
         parity: how it compared with what it was made from.
     """
 
@@ -89,7 +108,25 @@ class ExportEntry(BaseModel):
     source_files: dict[str, str]
     calibration_photos: int
     calibration_tiles: int
+    fp32_layers: dict[str, tuple[str, ...]] = {}
     parity: ParityEntry
+
+
+class GateEntry(BaseModel):
+    """What an integrated model is built of; see ``GatedTransformer``.
+
+    Attributes:
+        width: of a token.
+        early_blocks: transformer blocks before the gate.
+        later_blocks: transformer blocks behind it.
+        num_heads: of the attention.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    width: int
+    early_blocks: int
+    later_blocks: int
+    num_heads: int
 
 
 class Manifest(BaseModel):
@@ -118,18 +155,22 @@ class Manifest(BaseModel):
         place_offset_px: how far right of and below an even grid the expert sees its places.
         data_fingerprint: of the training data.
         files: SHA-256 of the weights files beside the manifest.
+        digest: SHA-256 of the manifest's own text with this one left out; ``seal_manifest``
+            fills it in.
+        gate: of an integrated model, whose ``expert`` is the stem, whose tiles are tokens and
+            whose glance is its view of the photo; None for glance and focus.
         promise: about diagnoses lost through dropping tiles, where one was made.
         export: of an exported model; None for the PyTorch model of a run.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     version: int
     leafscout: str
-    labels: tuple[str, ...]
-    expert: str
-    scout: str
-    tile_px: int
-    glance_px: int
+    labels: tuple[str, ...] = Field(min_length=1, max_length=100_000)
+    expert: str = Field(pattern=_BACKBONE)
+    scout: str = Field(pattern=_BACKBONE)
+    tile_px: int = Field(ge=1, le=16_384)
+    glance_px: int = Field(ge=1, le=16_384)
     pooling: str
     choice: ChoiceEntry
     glance_weights: tuple[float, ...]
@@ -145,8 +186,15 @@ class Manifest(BaseModel):
     place_offset_px: float
     data_fingerprint: str
     files: dict[str, str]
+    gate: GateEntry | None = None
     promise: PromiseEntry | None = None
     export: ExportEntry | None = None
+    digest: str = ""
+
+    @property
+    def family(self) -> str:
+        """``glance_and_focus`` or ``gated``."""
+        return "glance_and_focus" if self.gate is None else "gated"
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
@@ -159,6 +207,10 @@ class Manifest(BaseModel):
         ):
             if len(getattr(self, name)) != len(self.labels):
                 raise ValueError(f"expected one value a label in {name}")
+        if len(set(self.labels)) < len(self.labels) or not all(self.labels):
+            raise ValueError("expected labels with different names")
+        if any(hidden_signs(label) for label in self.labels):
+            raise ValueError("a label holds signs that cannot be seen")
         if self.pooling not in POOLINGS:
             raise ValueError(f"there is no pooling called {self.pooling!r}")
         if self.promise is not None and self.promise.choice != self.choice:
@@ -189,19 +241,24 @@ def read_manifest(model_folder: Path) -> Manifest:
         InputError: missing or damaged manifest, another version, or a file that was changed.
     """
     path = model_folder / MANIFEST_NAME
+    _check_inside(path, model_folder)
     if not path.is_file():
         raise InputError(
             f"There is no trained model in {model_folder}: {MANIFEST_NAME} is missing. "
             "Train to the end first; `leafscout train … --resume` goes on with a stopped run."
         )
     try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path} is damaged: it is not readable as JSON ({error}).") from error
+        with path.open("rb") as opened:
+            text = opened.read(MOST_MANIFEST_BYTES)
+        values: dict[str, Any] = json.loads(text.decode("utf-8"))
+    except (ValueError, OSError, RecursionError) as error:
+        why = str(error)[:200]
+        raise InputError(f"{path} is damaged: it is not readable as JSON ({why}).") from error
     version = values.get("version") if isinstance(values, dict) else None
-    if version != MANIFEST_VERSION:
+    if version not in READABLE_VERSIONS or isinstance(version, bool):
         raise InputError(
-            f"{path} has version {version}, but this LeafScout reads version {MANIFEST_VERSION}. "
+            f"{path} has version {str(version)[:50]}, but this LeafScout reads version "
+            f"{' and '.join(map(str, READABLE_VERSIONS))}. "
             "Use the LeafScout that wrote it, or train again."
         )
     try:
@@ -210,17 +267,58 @@ def read_manifest(model_folder: Path) -> Manifest:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "its values"
         raise InputError(f"{path} is damaged: {place}: {first['msg']}.") from error
+    _check_digest(text, manifest, path)
     for name, expected in manifest.files.items():
-        if Path(name).name != name:
+        if Path(name).name != name or name in ("", ".", "..") or "\\" in name:
             raise InputError(f"{path} names a file outside its folder: {name!r}.")
         file = model_folder / name
+        _check_inside(file, model_folder)
         if not file.is_file() or sha256_of(file) != expected:
             remedy = "train again" if manifest.export is None else "export the model again"
             raise InputError(
                 f"{file} is missing or was changed since the model was saved. "
                 f"Restore it from a copy, or {remedy}."
             )
+    _check_unnamed(model_folder, manifest)
     return manifest
+
+
+def seal_manifest(manifest: Manifest) -> bytes:
+    """The text of a manifest, with the digest that tells whether a byte of it was changed."""
+    update = {"digest": "", "version": MANIFEST_VERSION}
+    values = manifest.model_copy(update=update).model_dump(mode="json")
+    text = (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode()
+    digest = hashlib.sha256(text).hexdigest().encode()
+    return text.replace(b'"digest": ""', b'"digest": "' + digest + b'"')
+
+
+def _check_digest(text: bytes, manifest: Manifest, path: Path) -> None:
+    if manifest.version == 1 and not manifest.digest:
+        return
+    blank = _DIGEST.sub(b"", text)
+    if hashlib.sha256(blank).hexdigest() != manifest.digest:
+        raise InputError(
+            f"{path} was changed since the model was saved. Restore it from a copy, or train or "
+            "export the model again."
+        )
+
+
+def _check_unnamed(folder: Path, manifest: Manifest) -> None:
+    """Refuse weights that the manifest does not name, so that none is used unchecked."""
+    found = (path.name for path in folder.iterdir() if path.suffix in _WEIGHTS)
+    unnamed = next((name for name in found if name not in manifest.files), None)
+    if unnamed is not None:
+        raise InputError(
+            f"{folder} holds {unnamed}, which its {MANIFEST_NAME} does not name. Remove that file."
+        )
+
+
+def _check_inside(file: Path, folder: Path) -> None:
+    """Refuse a link that leads out of the model's folder."""
+    if file.resolve().parent != folder.resolve():
+        raise InputError(
+            f"{file} is a link that leads out of its folder. Put the file itself there."
+        )
 
 
 def sha256_of(path: Path) -> str:

@@ -49,6 +49,21 @@ def test_moving_is_a_view_of_the_first_two_axes() -> None:
     np.testing.assert_array_equal(moved, np.rot90(maps)[:, ::-1])
 
 
+@pytest.mark.parametrize(("turns", "mirrored"), SYMMETRIES)
+def test_a_photo_is_moved_without_a_copy_and_tiles_are_cut_from_it(
+    turns: int, mirrored: bool
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (70, 110, 3), dtype=np.uint8)
+    augmentation = symmetry(turns, mirrored, (3, 5))
+    moved = augmentation.move_pixels(augmentation.shift(pixels))
+    assert np.shares_memory(moved, pixels)
+    copied = np.ascontiguousarray(augmentation.move(augmentation.shift(pixels)))
+    tiles = lay_tiles((moved.shape[0], moved.shape[1]), 64)
+    np.testing.assert_array_equal(
+        cut_tiles(moved, tiles), cut_tiles(copied.astype(np.uint8), tiles)
+    )
+
+
 def test_a_shift_cuts_off_top_and_left() -> None:
     pixels = np.arange(10 * 12 * 3, dtype=np.uint8).reshape(10, 12, 3)
     shifted = symmetry(0, mirrored=False, shift=(2, 5)).shift(pixels)

@@ -33,6 +33,11 @@ class Augmentation:
         turned = np.rot90(grid, self.quarter_turns, axes=(0, 1))
         return turned[:, ::-1] if self.mirrored else turned
 
+    def move_pixels(self, pixels: Pixels) -> Pixels:
+        """Turn and mirror a photo; a view, so that a huge photo is held in memory only once."""
+        moved = self.move(pixels)
+        return moved.view(np.uint8)
+
     def shift(self, pixels: Pixels) -> Pixels:
         """Cut the shift off; a view."""
         rows, columns = self.shift_px_yx

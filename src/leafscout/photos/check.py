@@ -17,6 +17,7 @@ from leafscout.photos.fingerprint import (
     near_duplicate_groups,
     try_fingerprints,
 )
+from leafscout.photos.label_names import find_label_row
 from leafscout.photos.label_table import DEFAULT_HEALTHY_NAMES, LabelTable
 from leafscout.photos.labels import parse_labels
 from leafscout.photos.splits import merge_groups
@@ -96,8 +97,8 @@ def check_data(
     Returns:
         All findings. Codes of labels: ``missing``, ``bad_labels``, ``empty_class``, ``one_class``,
         ``healthy_beside_disease``, ``conflicting_labels``, ``similar_labels``,
-        ``label_too_rare``. Codes of photos: those of ``PhotoError``, and ``duplicate``,
-        ``near_duplicate``, ``leak``.
+        ``label_too_rare``, ``odd_name``, ``similar_names``. Codes of photos: those of
+        ``PhotoError``, and ``duplicate``, ``near_duplicate``, ``leak``.
 
     Raises:
         InputError: when there is no healthy name.
@@ -131,6 +132,7 @@ def _find_rare_labels(table: LabelTable) -> Iterator[Finding]:
     groups = merge_groups(table.groups)
     for label, shows in zip(table.labels, table.truth.T, strict=True):
         count, apart = int(shows.sum()), len(np.unique(groups[shows]))
+        row = find_label_row(table, label)
         train = int((shows & (splits == "train")).sum())
         val = int((shows & (splits == "val")).sum())
         if "train" in splits and train == 0:
@@ -139,6 +141,7 @@ def _find_rare_labels(table: LabelTable) -> Iterator[Finding]:
                 f"The label {label} has no photo in train, so it cannot be learned. Add some, or "
                 "remove the label.",
                 table.source,
+                row,
             )
         elif apart < 2:
             yield error(
@@ -147,6 +150,7 @@ def _find_rare_labels(table: LabelTable) -> Iterator[Finding]:
                 f"learned and validated. Add photos, at least {LEARNED_FROM + VALIDATED_WITH}, or "
                 "remove the label.",
                 table.source,
+                row,
             )
         elif "val" in splits and (train < LEARNED_FROM or val < VALIDATED_WITH):
             yield warning(
@@ -154,6 +158,7 @@ def _find_rare_labels(table: LabelTable) -> Iterator[Finding]:
                 f"The label {label} has {train} photos in train and {val} in val: at least "
                 f"{LEARNED_FROM} are needed to learn it and {VALIDATED_WITH} to validate it.",
                 table.source,
+                row,
             )
         elif count < LEARNED_FROM + VALIDATED_WITH:
             yield warning(
@@ -161,14 +166,18 @@ def _find_rare_labels(table: LabelTable) -> Iterator[Finding]:
                 f"The label {label} has {count} photos: at least {LEARNED_FROM} are needed to "
                 f"learn it and {VALIDATED_WITH} to validate it.",
                 table.source,
+                row,
             )
 
 
 def _find_split_groups(table: LabelTable) -> Iterator[Finding]:
     sides: dict[str, set[str]] = {}
-    for group, split in zip(table.groups, table.splits, strict=True):
+    leaving: dict[str, int | None] = {}
+    for group, split, row in zip(table.groups, table.splits, table.rows, strict=True):
         if group is not None and split is not None:
-            sides.setdefault(group, set()).add(split)
+            if split not in sides.setdefault(group, set()) and sides[group]:
+                leaving.setdefault(group, row)
+            sides[group].add(split)
     for group, splits in sides.items():
         if len(splits) > 1:
             yield error(
@@ -176,6 +185,7 @@ def _find_split_groups(table: LabelTable) -> Iterator[Finding]:
                 f"The group {group} has photos in {' and '.join(sorted(splits))}. Keep a group in "
                 "one split.",
                 table.source,
+                leaving[group],
             )
 
 

@@ -1,30 +1,29 @@
 """One photo in: from a path, bytes or an array to upright RGB pixels, or a sentence why not.
 
-Nothing is decoded before the header has been checked, the format is told by content and never by
-suffix, and which decoder runs depends on the file alone, so a photo gives one answer everywhere.
+Nothing is decoded before the header has been read by hand and checked, the format is told by
+content and never by suffix, and which decoder runs depends on the file alone, so a photo gives one
+answer everywhere. What is neither an ordinary JPEG nor a PNG is decoded in a process of its own.
 """
 
 from __future__ import annotations
 
 import io
-import warnings
-from collections.abc import Callable
+import mmap
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image
-from PIL.ImageFile import ImageFile
-from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
 from leafscout.errors import InputError, PhotoError
-from leafscout.photos.formats import ends_early, sniff_format
-from leafscout.photos.jpeg_photo import JpegPhoto, decode_jpeg
+from leafscout.photos.formats import sniff_format
+from leafscout.photos.headers import DamagedHeaderError, Header, read_header
+from leafscout.photos.isolated import decode_isolated
+from leafscout.photos.jpeg_photo import JpegPhoto, decode_jpeg, read_jpeg_size
+from leafscout.photos.png_chunks import UnfoldsTooMuchError, keep_pixels
 from leafscout.photos.rgb import flatten, take_array, turn_upright
 from leafscout.types import Photo, Pixels
 
@@ -35,13 +34,9 @@ PHOTO_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".tif", ".tiff", ".webp")
 
 _SNIFF_BYTES = 32
 
-# The plugins are called directly: Image.open would warn, or refuse, by a global limit of its own.
-_OPEN: dict[str, Callable[[IO[bytes]], ImageFile]] = {
-    "JPEG": JpegImageFile,
-    "PNG": PngImageFile,
-    "TIFF": TiffImageFile,
-    "WebP": WebPImageFile,
-}
+# Passes over a progressive JPEG, times its pixels: a file of kilobytes could ask for hours.
+_MOST_SCANNED_PX = 2_000_000_000
+_MOST_SCANS = 200
 
 
 @dataclass(frozen=True)
@@ -52,11 +47,17 @@ class DecodeLimits:
         jpeg_px: most pixels of a JPEG file.
         other_px: most pixels of any other file; PNG and its kin can hide gigabytes in kilobytes.
         min_side_px: shortest side.
+        file_bytes: most bytes of a file.
+        memory_bytes: most memory that decoding may take, the pixels included.
+        seconds: most processor time of a decoder that runs in a process of its own.
     """
 
     jpeg_px: int = 200_000_000
     other_px: int = 100_000_000
     min_side_px: int = 64
+    file_bytes: int = 512 << 20
+    memory_bytes: int = 1 << 30
+    seconds: float = 8.0
 
 
 DEFAULT_LIMITS = DecodeLimits()
@@ -112,8 +113,9 @@ def open_photo(
         return photo
     if isinstance(source, bytes):
         data, name = source, name or "<bytes>"
+        _check_bytes(len(data), limits, name)
     else:
-        data, name = read_photo_file(Path(source)), name or str(source)
+        data, name = read_photo_file(Path(source), limits=limits), name or str(source)
     return _open_bytes(data, name, limits)
 
 
@@ -131,29 +133,33 @@ def read_photo_size(source: PhotoSource) -> tuple[int, int]:
         height, width = take_array(source).shape[:2]
         return height, width
     if isinstance(source, bytes):
-        kind = sniff_format(source[:_SNIFF_BYTES], "<bytes>")
-        return _upright_size(_open_header(io.BytesIO(source), kind, "<bytes>"))
+        return _understand(
+            source, sniff_format(source[:_SNIFF_BYTES], "<bytes>"), "<bytes>"
+        ).size_px_hw
     path = Path(source)
     try:
         with path.open("rb") as file:
             kind = sniff_format(file.read(_SNIFF_BYTES), str(path))
-            file.seek(0)
-            return _upright_size(_open_header(file, kind, str(path)))
+            # Only the pages that hold the header are read.
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                return _understand(data, kind, str(path)).size_px_hw
     except OSError as error:
         raise _explain_os_error(path, error) from error
 
 
-def read_photo_file(path: Path) -> bytes:
+def read_photo_file(path: Path, *, limits: DecodeLimits = DEFAULT_LIMITS) -> bytes:
     """The bytes of a photo's file, undecoded.
 
     Raises:
-        PhotoError: when there is no such file or it starts like none of the formats.
+        PhotoError: when there is no such file, it starts like none of the formats, or it is larger
+            than ``limits`` allow.
     """
     try:
         # Unbuffered, and from the start again: the bytes are not copied on their way.
         with path.open("rb", buffering=0) as file:
             head = file.read(_SNIFF_BYTES)
             sniff_format(head, str(path))  # before the rest is read: it may be a film
+            _check_bytes(os.fstat(file.fileno()).st_size, limits, str(path))
             if not file.seekable():
                 return head + file.readall()
             file.seek(0)
@@ -194,30 +200,37 @@ def _explain_os_error(path: Path, error: OSError) -> PhotoError:
 
 def _open_bytes(data: bytes, name: str, limits: DecodeLimits) -> Photo:
     kind = sniff_format(data[:_SNIFF_BYTES], name)
-    image = _open_header(io.BytesIO(data), kind, name)
+    header = _understand(data, kind, name)
     most_px = limits.jpeg_px if kind == "JPEG" else limits.other_px
-    _check_size(_upright_size(image), most_px, limits, name)
-    if ends_early(data, kind):
+    _check_size(header.size_px_hw, most_px, limits, name)
+    if not header.whole:
         raise _cut_short(kind, name)
-    # Pillow's mode follows from the header alone: L has one channel, RGB has three.
-    if kind == "JPEG" and image.mode in ("L", "RGB"):
-        orientation = _read_orientation(image)
-        if not image.info.get("progressive"):
-            return JpegPhoto(data, name, (image.height, image.width), orientation)
+    _check_work(header, limits, name)
+    if kind == "JPEG" and header.channels in (1, 3):
+        stored_px_hw = (header.height_px, header.width_px)
+        if read_jpeg_size(data) not in (stored_px_hw, None):  # None: decoding will say why
+            raise _damaged(kind, name)
+        if not header.progressive:
+            return JpegPhoto(data, name, stored_px_hw, header.orientation)
         # Every scan must be read, whatever the size: making it small later costs less.
-        return Photo(turn_upright(decode_jpeg(data, name), orientation), name)
-    pixels = _load(image, kind, name)  # first: loading a TIFF turns it and clears the tag
-    return Photo(turn_upright(pixels, _read_orientation(image)), name)
+        return Photo(turn_upright(decode_jpeg(data, name), header.orientation), name)
+    if kind == "PNG":
+        return Photo(turn_upright(_decode_png(data, name), header.orientation), name)
+    pixels = decode_isolated(
+        data, kind, name, memory_bytes=limits.memory_bytes, seconds=limits.seconds
+    )
+    # Pillow turns a TIFF by itself.
+    return Photo(pixels if kind == "TIFF" else turn_upright(pixels, header.orientation), name)
 
 
-def _open_header(file: IO[bytes], kind: str, name: str) -> ImageFile:
+def _understand(data: bytes | mmap.mmap, kind: str, name: str) -> Header:
     try:
-        return _OPEN[kind](file)
-    except Image.DecompressionBombError as error:
-        raise PhotoError("too_large", f"{name} is too large: {error}") from error
-    except Exception as error:  # Pillow raises anything on damaged files
-        file.seek(0)
-        raise _explain_damage(file.read(), kind, name) from error
+        header = read_header(data, kind)
+    except DamagedHeaderError as error:
+        raise _damaged(kind, name) from error
+    if header is None:
+        raise _cut_short(kind, name)
+    return header
 
 
 def _cut_short(kind: str, name: str) -> PhotoError:
@@ -227,9 +240,7 @@ def _cut_short(kind: str, name: str) -> PhotoError:
     )
 
 
-def _explain_damage(data: bytes, kind: str, name: str) -> PhotoError:
-    if ends_early(data, kind):
-        return _cut_short(kind, name)
+def _damaged(kind: str, name: str) -> PhotoError:
     return PhotoError(
         "unreadable",
         f"{name} starts like a {kind} photo, but its data are damaged or of a rare kind. "
@@ -237,11 +248,31 @@ def _explain_damage(data: bytes, kind: str, name: str) -> PhotoError:
     )
 
 
-def _upright_size(image: ImageFile) -> tuple[int, int]:
-    width, height = image.size
-    if isinstance(image, TiffImageFile):  # newer versions of Pillow have turned the size already
-        width, height = int(image.tag_v2[IMAGEWIDTH]), int(image.tag_v2[IMAGELENGTH])
-    return (width, height) if _read_orientation(image) >= 5 else (height, width)
+def _check_bytes(file_bytes: int, limits: DecodeLimits, name: str) -> None:
+    if file_bytes > limits.file_bytes:
+        raise PhotoError(
+            "too_large",
+            f"{name} is too large: expected a file of at most {limits.file_bytes / 2**20:.0f} MiB, "
+            f"but it has {file_bytes / 2**20:.0f}. Make it smaller or raise the limit.",
+        )
+
+
+def _check_work(header: Header, limits: DecodeLimits, name: str) -> None:
+    px = header.height_px * header.width_px
+    needed = header.working_bytes + 3 * px
+    if needed > limits.memory_bytes:
+        raise PhotoError(
+            "too_large",
+            f"{name} is too large: decoding it would take {needed / 2**20:.0f} MiB of memory, and "
+            f"{limits.memory_bytes / 2**20:.0f} are allowed. Save it as an ordinary JPEG, or raise "
+            "the limit.",
+        )
+    if header.scans > _MOST_SCANS or header.scans * px > max(_MOST_SCANNED_PX, px):
+        raise PhotoError(
+            "too_large",
+            f"{name} is too large: it stores {px / 1e6:.0f} megapixels in {header.scans} passes. "
+            "Save it as an ordinary JPEG.",
+        )
 
 
 def _check_size(size_px_hw: tuple[int, int], most_px: int, limits: DecodeLimits, name: str) -> None:
@@ -261,29 +292,22 @@ def _check_size(size_px_hw: tuple[int, int], most_px: int, limits: DecodeLimits,
         )
 
 
-def _load(image: ImageFile, kind: str, name: str) -> Pixels:
-    """Decode with Pillow; (height, width, 3)."""
+def _decode_png(data: bytes, name: str) -> Pixels:
+    """Decode as stored; (height, width, 3)."""
     try:
-        if isinstance(image, TiffImageFile):
-            # Only this plugin checks Pillow's global limit while loading; ours is checked already.
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-                image.load()
-        else:
-            image.load()
-    except Image.DecompressionBombError as error:
-        raise PhotoError("too_large", f"{name} is too large: {error}") from error
+        # The plugin is called directly: Image.open would warn, or refuse, by a limit of its own.
+        image = PngImageFile(io.BytesIO(keep_pixels(data)))
+        image.load()
+        return flatten(image, name)  # a broken palette shows here
+    except PhotoError:
+        raise
+    except UnfoldsTooMuchError as error:
+        raise PhotoError(
+            "too_large",
+            f"{name} is too large: its texts or colour profile unfold to more than any photo "
+            "needs. Save it again without them.",
+        ) from error
     except Exception as error:  # Pillow raises anything on damaged files
         if "truncated" in str(error):
-            raise _cut_short(kind, name) from error
-        raise _explain_damage(b"", kind, name) from error
-    return flatten(image, name)
-
-
-def _read_orientation(image: ImageFile) -> int:
-    """EXIF orientation, 1..8; 1 (upright) when there is none or it is broken."""
-    try:
-        value = image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # noqa: BLE001 - a broken EXIF block raises anything, the pixels are fine
-        return 1
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+            raise _cut_short("PNG", name) from error
+        raise _damaged("PNG", name) from error

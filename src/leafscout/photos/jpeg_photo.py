@@ -128,6 +128,15 @@ class JpegPhoto(Photo):
         return (width, height) if self._orientation >= 5 else (height, width)
 
 
+def read_jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Height and width as the decoder reads them; None when it cannot."""
+    try:
+        height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+    except ValueError:
+        return None
+    return int(height), int(width)
+
+
 def _read_sampling(data: bytes) -> str:
     try:
         return str(simplejpeg.decode_jpeg_header(data)[3])
@@ -143,7 +152,7 @@ def _choose_eighths(
             stored * eighths / 8 / wanted / coarser_colours
             for stored, wanted in zip(stored_px_hw, wanted_px_hw, strict=True)
         ]
-        near = 1 / NEAR_MARGIN <= min(ratios) and max(ratios) <= NEAR_MARGIN
+        near = min(ratios) >= 1 / NEAR_MARGIN and max(ratios) <= NEAR_MARGIN
         if near or min(ratios) >= LEAST_MARGIN:
             return eighths
     return None

@@ -11,6 +11,7 @@ from pathlib import Path, PureWindowsPath
 from leafscout.photos.decode import PHOTO_SUFFIXES
 from leafscout.photos.findings import Finding, error
 from leafscout.photos.label_rows import LabelRow, LabelRows, LabelWords
+from leafscout.plain_text import looks_like, undo_defuse
 
 PHOTO_COLUMNS = (
     "image", "images", "file", "files", "filename", "file_name", "path", "photo", "photos",
@@ -84,22 +85,28 @@ def read_csv_rows(
 
 def _read_lines(path: Path, findings: list[Finding]) -> list[tuple[int, list[str]]] | None:
     """Rows that are not blank, each with the number of its first line."""
+    row, lines = 1, list[tuple[int, list[str]]]()
     try:
         data = path.read_bytes()
         utf_16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
         text = data.decode("utf-16" if utf_16 else "utf-8-sig")
-        lines = list(_split_lines(text))
+        for number, cells in _split_lines(text):
+            lines.append((number, cells))
+            row = number + 1
     except OSError as problem:
         message = f"{path} cannot be read: {problem.strerror or problem}."
+    except UnicodeDecodeError as problem:
+        row = 1 + problem.object[: problem.start].count(b"\n")
+        message = f"{path}, row {row}: this is not UTF-8 text. Save it as a CSV file in UTF-8."
     except UnicodeError:
         message = f"{path} is not UTF-8 text. Save it as a CSV file in UTF-8."
     except csv.Error as problem:
-        message = f"{path} is not a CSV file: {problem}."
+        message = f"{path}, row {row} or below: {path.name} is not a CSV file: {problem}."
     else:
         if len(lines) > 1:
             return lines
         message = f"{path} holds no rows below its header." if lines else f"{path} is empty."
-    findings.append(error("bad_labels", message, path))
+    findings.append(error("bad_labels", message, path, row))
     return None
 
 
@@ -110,7 +117,7 @@ def _split_lines(text: str) -> Iterator[tuple[int, list[str]]]:
     before = 0
     for cells in reader:
         if any(cell.strip() for cell in cells):
-            yield before + 1, [cell.strip() for cell in cells]
+            yield before + 1, [undo_defuse(cell.strip()) for cell in cells]
         before = reader.line_num
 
 
@@ -152,6 +159,7 @@ class _RowReader:
 
     def __init__(self, path: Path, columns: _Columns, words: LabelWords, roots: list[Path]) -> None:
         self.path, self.columns, self.words, self.roots = path, columns, words, roots
+        self._looks: dict[Path, dict[str, str]] = {}
         names = {index: columns.header[index] for index in columns.one_hot}
         self.diseases = {i: name for i, name in names.items() if not words.means_healthy(name)}
         self.healthy = [i for i, name in names.items() if words.means_healthy(name)]
@@ -246,16 +254,44 @@ class _RowReader:
         written = Path(PureWindowsPath(name).as_posix()) if "\\" in name else Path(name)
         for root in self.roots:
             path = root / written
-            if path.is_file():
+            if _is_file(path):
                 return path
         if written.suffix.lower() not in PHOTO_SUFFIXES:  # some tables name photos by their stem
             for root in self.roots:
                 for suffix in PHOTO_SUFFIXES:
                     path = root / f"{written}{suffix}"
-                    if path.is_file():
+                    if _is_file(path):
                         return path
         looked = " or ".join(str(root) for root in self.roots)
+        alike = self._find_alike(written)
+        but = f", but one that looks like it, {alike}" if alike else ""
         raise _RowError(
             "missing",
-            f"there is no photo {name} in {looked}. Correct its name or remove the row.",
+            f"there is no photo {name} in {looked}{but}. Correct its name or remove the row.",
         )
+
+    def _find_alike(self, written: Path) -> str | None:
+        """A photo whose name differs in case, accents' encoding, or signs that cannot be seen."""
+        for root in self.roots:
+            folder = (root / written).parent
+            if folder not in self._looks:
+                there = folder.iterdir() if _is_folder(folder) else ()
+                self._looks[folder] = {looks_like(path.name): path.name for path in there}
+            alike = self._looks[folder].get(looks_like(written.name))
+            if alike is not None:
+                return alike
+        return None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long, or that no file can have
+        return False
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leafscout.errors import InputError
+from leafscout.plain_text import defuse, printable
 
 DEFAULT_HEALTHY_NAMES = ("healthy", "background", "field", "none", "no_disease")
 """Names that mean "no disease", whatever their case."""
@@ -116,7 +117,7 @@ class LabelTable:
         ]
         if self.ignored_columns:
             sentences.append(f"Columns not used: {', '.join(self.ignored_columns)}.")
-        return " ".join(sentences)
+        return printable(" ".join(sentences))
 
 
 def write_multi_hot(table: LabelTable, out: Path) -> list[Path]:
@@ -154,11 +155,12 @@ def write_multi_hot(table: LabelTable, out: Path) -> list[Path]:
             continue
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(header)
+        writer.writerow([defuse(name) for name in header])
         for index in chosen:
             values = [*table.truth[index].astype(int), int(table.healthy[index])]
             group = [table.groups[index] or ""] if with_groups else []
-            writer.writerow([_relative_to(table.paths[index], out), *values, *group])
+            name = _relative_to(table.paths[index], out)
+            writer.writerow([defuse(name), *values, *map(defuse, group)])
         _write_atomically(path, text.getvalue())
         written.append(path)
     return written

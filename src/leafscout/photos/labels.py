@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from leafscout.errors import InputError
 from leafscout.photos.findings import Finding, error, warning
 from leafscout.photos.label_csv import read_csv_rows
 from leafscout.photos.label_folders import read_folder_rows
+from leafscout.photos.label_names import find_odd_names
 from leafscout.photos.label_rows import LabelRow, LabelRows, LabelWords
 from leafscout.photos.label_table import (
     DEFAULT_HEALTHY_NAMES,
@@ -246,14 +246,4 @@ def _check_labels(table: LabelTable, findings: list[Finding]) -> None:
                 table.source,
             )
         )
-    spellings = Counter(label.lower() for label in table.labels)
-    for spelling in sorted(word for word, count in spellings.items() if count > 1):
-        alike = [label for label in table.labels if label.lower() == spelling]
-        findings.append(
-            warning(
-                "similar_labels",
-                f"{table.source}: the labels {' and '.join(alike)} differ only in case and count "
-                "as different diseases. Spell them alike if they are one.",
-                table.source,
-            )
-        )
+    findings += find_odd_names(table)

@@ -7,6 +7,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from leafscout.errors import InputError, PhotoError
+from leafscout.photos.pillow_bands import (
+    BAND_PX,
+    FORMS,
+    UnknownRangeError,
+    choose_form,
+    cut_bands,
+)
 from leafscout.types import Pixels
 
 
@@ -23,16 +30,22 @@ def flatten(image: Image.Image, name: str) -> Pixels:
     Raises:
         PhotoError: ``unsupported`` for 32-bit values, whose range nobody knows.
     """
-    if image.mode.startswith("I;16"):
-        return take_array(np.asarray(image).astype(np.uint16))
-    if image.mode in ("I", "F"):
+    try:
+        form = choose_form(image)
+    except UnknownRangeError:
         raise PhotoError(
             "unsupported",
             f"{name} holds 32-bit values: expected 8 or 16 bits a channel. Save it as 8-bit.",
-        )
-    if image.has_transparency_data:
-        return take_array(np.asarray(image.convert("RGBA")))
-    return np.asarray(image.convert("RGB"))
+        ) from None
+    pixels = np.empty((image.height, image.width, 3), dtype=np.uint8)
+    for top, rows in cut_bands(image, form):
+        if form == "I;16":
+            band = take_array(np.frombuffer(rows, "<u2").reshape(-1, image.width))
+        else:
+            read = np.frombuffer(rows, np.uint8)
+            band = take_array(read.reshape(-1, image.width, FORMS[form]))
+        pixels[top : top + len(band)] = band
+    return pixels
 
 
 def take_array(array: NDArray[np.uint8] | NDArray[np.uint16]) -> Pixels:
@@ -68,9 +81,14 @@ def take_array(array: NDArray[np.uint8] | NDArray[np.uint16]) -> Pixels:
 
 
 def _lay_over_white(rgba: NDArray[np.uint8]) -> Pixels:
-    alpha = rgba[:, :, 3:].astype(np.uint16)
-    mixed = (rgba[:, :, :3] * alpha + 255 * (255 - alpha) + 127) // 255
-    return mixed.astype(np.uint8)
+    pixels = np.empty((*rgba.shape[:2], 3), dtype=np.uint8)
+    rows = max(1, BAND_PX // rgba.shape[1])
+    for top in range(0, len(rgba), rows):  # in bands: 16 bits a channel of all would be dear
+        band = rgba[top : top + rows]
+        alpha = band[:, :, 3:].astype(np.uint16)
+        mixed = (band[:, :, :3] * alpha + 255 * (255 - alpha) + 127) // 255
+        pixels[top : top + rows] = mixed
+    return pixels
 
 
 def turn_upright(pixels: Pixels, orientation: int) -> Pixels:

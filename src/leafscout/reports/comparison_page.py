@@ -10,6 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from leafscout.plain_text import show_plainly
 from leafscout.reports.diagnosis_records import open_atomically
 from leafscout.reports.forest import Gap, draw_forest
 
@@ -45,6 +46,7 @@ def write_comparison_page(path: Path, comparison: Json) -> Path:
     environment = Environment(
         loader=PackageLoader("leafscout.reports", "templates"),
         autoescape=True,
+        finalize=show_plainly,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
+from leafscout.plain_text import show_plainly
 from leafscout.reports.diagnosis_records import Record, diagnosis_record, open_atomically
 from leafscout.types import Diagnosis, Pixels
 
@@ -79,6 +80,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("leafscout.reports", "templates"),
         autoescape=True,
+        finalize=show_plainly,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

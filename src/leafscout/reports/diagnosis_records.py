@@ -15,6 +15,7 @@ import numpy as np
 
 from leafscout.errors import InputError
 from leafscout.evaluation.json_values import json_safe
+from leafscout.plain_text import defuse
 from leafscout.types import Diagnosis
 
 FORMAT_VERSION = 1
@@ -23,8 +24,6 @@ HOT_PROB = 0.5
 """Evidence at or above it counts as lesion in the summary of a lesion map."""
 
 Record = dict[str, Any]
-
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def diagnosis_record(diagnosis: Diagnosis) -> Record:
@@ -175,9 +174,9 @@ def write_csv(path: Path, records: Iterable[Record]) -> None:
     text = io.StringIO()
     # The writer quotes what its line ending holds: this one covers both kinds of line break.
     writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow([_defuse(name) for name in header])
+    writer.writerow([defuse(name) for name in header])
     for row in rows:
-        writer.writerow([_defuse(row.get(name)) for name in header])
+        writer.writerow([defuse(row.get(name)) for name in header])
     with open_atomically(path) as file:
         file.write(text.getvalue())
 
@@ -200,12 +199,6 @@ def _flatten_record(record: Record) -> Record:
         **record["cost"],
     }
     return row | {f"prob {entry['label']}": entry["prob"] for entry in record["labels"]}
-
-
-def _defuse(cell: object) -> object:
-    if isinstance(cell, str) and cell.startswith(_FORMULA_STARTS):
-        return f"'{cell}"
-    return cell
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from leafscout.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
@@ -184,7 +185,12 @@ def draw_bars(groups: Sequence[tuple[str, Sequence[Bar]]], *, limit: float | Non
 
 
 def draw_matrix(
-    title: str, rows: Sequence[str], columns: Sequence[str], values: NDArray[np.float64]
+    title: str,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    values: NDArray[np.float64],
+    *,
+    axes_names: tuple[str, str] = ("answer", "truth"),
 ) -> bytes:
     """Draw a matrix of counts; the colour shows each cell's share of its row.
 
@@ -193,17 +199,52 @@ def draw_matrix(
         rows: their names, the truth.
         columns: their names, the answer.
         values: (rows, columns) counts.
+        axes_names: what columns and rows are.
 
     Returns:
         A PNG.
     """
     figure = new_figure(2.6 + 0.72 * len(columns), 2.2 + 0.55 * len(rows))
     axes = figure.add_subplot()
-    dress_axes(axes, title, "answer", "truth")
+    dress_axes(axes, title, *axes_names)
     _fill_matrix(axes, values)
     axes.set_xticks(
         range(len(columns)), [plain_text(name) for name in columns], rotation=35, ha="right"
     )
+    axes.set_yticks(range(len(rows)), [plain_text(name) for name in rows])
+    return encode_png(figure)
+
+
+def draw_heat_table(
+    title: str, rows: Sequence[str], columns: Sequence[str], values: NDArray[np.float64]
+) -> bytes:
+    """Draw a table of figures between 0 and 1, coloured by their height on one scale.
+
+    Args:
+        title: one short line.
+        rows: their names.
+        columns: their names.
+        values: (rows, columns) 0..1; NaN stays empty.
+
+    Returns:
+        A PNG.
+    """
+    figure = new_figure(3.2 + 0.8 * len(columns), 1.6 + 0.42 * len(rows))
+    axes = figure.add_subplot()
+    dress_axes(axes, title, "", "")
+    axes.grid(visible=False)
+    axes.imshow(np.ma.masked_invalid(values), cmap=_greens(), vmin=0, vmax=1.15, aspect="auto")
+    for side in axes.spines.values():
+        side.set_visible(False)
+    for row, column in np.ndindex(*values.shape):
+        value = values[row, column]
+        if not math.isnan(value):
+            colour = "white" if value > 0.4 else INK
+            axes.text(
+                column, row, f"{value:.2f}", ha="center", va="center", color=colour,
+                fontsize=TEXT_PT,
+            )  # fmt: skip
+    axes.set_xticks(range(len(columns)), list(columns))
     axes.set_yticks(range(len(rows)), [plain_text(name) for name in rows])
     return encode_png(figure)
 
@@ -229,14 +270,17 @@ def draw_binary_matrices(tables: Sequence[tuple[str, NDArray[np.float64]]]) -> b
     return encode_png(figure)
 
 
-def _fill_matrix(axes: Axes, values: NDArray[np.float64]) -> None:
+def _greens() -> LinearSegmentedColormap:
     from matplotlib.colors import LinearSegmentedColormap
 
+    return LinearSegmentedColormap.from_list("leaf", ["#F5F8F6", LEAF, "#123D26"])
+
+
+def _fill_matrix(axes: Axes, values: NDArray[np.float64]) -> None:
     totals = values.sum(axis=1, keepdims=True)
     shares = np.divide(values, totals, out=np.zeros_like(values), where=totals > 0)
-    greens = LinearSegmentedColormap.from_list("leaf", ["#F5F8F6", LEAF, "#123D26"])
     axes.grid(visible=False)
-    axes.imshow(shares, cmap=greens, vmin=0, vmax=1.15, aspect="auto")
+    axes.imshow(shares, cmap=_greens(), vmin=0, vmax=1.15, aspect="auto")
     for side in axes.spines.values():
         side.set_visible(False)
     for row, column in np.ndindex(*values.shape):

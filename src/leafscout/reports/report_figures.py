@@ -15,6 +15,7 @@ from leafscout.reports.figures import (
     Panel,
     draw_bars,
     draw_binary_matrices,
+    draw_heat_table,
     draw_matrix,
     draw_panels,
 )
@@ -60,6 +61,9 @@ def draw_evaluation(evaluation: Json) -> list[DrawnFigure]:
     labels = evaluation.get("labels") or {}
     if labels.get("rows"):
         figures += [_draw_label_bars(labels), _draw_label_counts(labels)]
+        figures.append(_draw_figure_table(labels))
+    if evaluation.get("together"):
+        figures.append(_draw_together(evaluation["together"]))
     curves = evaluation.get("precision_recall") or []
     # One order for all curves, so that a label keeps its colour; the weakest labels come first
     # and keep a colour where colours run out.
@@ -145,6 +149,34 @@ def _draw_label_bars(labels: Json) -> DrawnFigure:
     ]
     caption = "Each label with its 95% interval (dark line): the fewer photos, the longer the line."
     return DrawnFigure("per_label", "labels", caption, draw_bars(groups, limit=1.0))
+
+
+def _draw_figure_table(labels: Json) -> DrawnFigure:
+    names = {"precision": "Precision", "recall": "Recall", "f1": "F1", "ap": "AP", "auc": "AUC",
+             "accuracy": "Accuracy"}  # fmt: skip
+    rows = [*labels["rows"], labels["healthy"]]
+    values = [[_number(row[key]["value"]) for key in names] for row in rows]
+    png = draw_heat_table(
+        "Every label and every figure",
+        [row["label"] for row in rows],
+        list(names.values()),
+        np.array(values, dtype=np.float64),
+    )
+    caption = "All columns come from one set of thresholds. The darker, the higher."
+    return DrawnFigure("label_figures", "labels", caption, png)
+
+
+def _draw_together(entry: Json) -> DrawnFigure:
+    photos = np.array(entry["photos"], dtype=np.float64)
+    png = draw_matrix(
+        "Photos that have both labels", entry["labels"], entry["labels"], photos,
+        axes_names=("and", "photos with"),
+    )  # fmt: skip
+    caption = (
+        "On the diagonal, photos with the label; beside it, those that have the other label, too. "
+        f"{entry['none']} photos have no label."
+    )
+    return DrawnFigure("labels_together", "data", caption, png)
 
 
 def _draw_label_counts(labels: Json) -> DrawnFigure:

@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from leafscout.errors import InputError
+from leafscout.photos.decode import DecodeLimits, decode_photo
+from leafscout.photos.headers import walk_jpeg
+from leafscout.plain_text import show_plainly
 from leafscout.reports.audit_section import AuditSection, build_audit_section
 from leafscout.reports.report_figures import (
     DrawnFigure,
@@ -36,8 +39,9 @@ GROUPS: Mapping[str, str] = {
 }
 """Groups of pictures that a report has a place for, and their headings."""
 
-_PLAIN_SEGMENTS = {"APP0", "APP14"}
+_PLAIN_SEGMENTS = {*range(0xC0, 0xE0), 0xE0, 0xEE}
 """What a JPEG needs for decoding; the others hold EXIF, XMP, profiles and comments."""
+_PICTURE_LIMITS = DecodeLimits(min_side_px=1)
 
 Content = TypeVar("Content", dict[str, Any], list[Any])
 
@@ -132,6 +136,7 @@ def _render(
     environment = Environment(
         loader=PackageLoader("leafscout.reports"),
         autoescape=True,
+        finalize=show_plainly,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -252,19 +257,17 @@ def _embed_picture(path: Path) -> str:
     """A data URI of a picture without metadata; empty where it cannot be read."""
     try:
         content = path.read_bytes()
-        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
-            segments = {name for name, _ in getattr(image, "applist", [])}
-            if image.format != "JPEG" or segments - _PLAIN_SEGMENTS:
-                buffer = io.BytesIO()
-                upright = ImageOps.exif_transpose(image).convert("RGB")
-                # Fresh pixels: whatever else the file carried stays behind.
-                clean = Image.frombytes("RGB", upright.size, upright.tobytes())
-                clean.save(buffer, "JPEG", quality=90)
-                content = buffer.getvalue()
-            else:
-                image.load()
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError):
+        picture = decode_photo(content, limits=_PICTURE_LIMITS)
+    except (OSError, InputError):
         return ""
+    plain = content.startswith(b"\xff\xd8") and _PLAIN_SEGMENTS.issuperset(
+        marker for marker, _, _ in walk_jpeg(content)
+    )
+    if not plain:
+        # Fresh pixels: whatever else the file carried stays behind.
+        buffer = io.BytesIO()
+        Image.fromarray(picture.pixels).save(buffer, "JPEG", quality=90)
+        content = buffer.getvalue()
     return f"data:image/jpeg;base64,{base64.b64encode(content).decode('ascii')}"
 
 
