@@ -90,8 +90,9 @@ def cost_table(result: dict[str, Any]) -> list[str]:
     lines += [
         "",
         (
-            "One canvas in memory, one thread, median of 15; memory beyond what lay there before, "
-            "learning from one canvas. Blank tiles are counted and read here: photos have none. "
+            "One canvas in memory, one thread, median of 15; memory beyond what the process held "
+            "before, in which small amounts hide, and to learn from one canvas. "
+            "Blank tiles are counted and read here: photos have none. "
             "Patch selection reads every tile once to score it. "
             f"`{result['command']}`; {result['date']}; {result['machine']}."
         ),
