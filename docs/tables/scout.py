@@ -69,7 +69,8 @@ def learning_table(result: dict[str, Any]) -> list[str]:
                 spread([cell[column] for cell in cells], 0 if column == "cpu_s" else 2)
                 for column in columns
             ]
-            seeds = "" if len(cells) == len(result["seeds"]) else f" ({len(cells)} seeds)"
+            which = ", ".join(str(cell["seed"]) for cell in cells)
+            seeds = "" if len(cells) == len(result["seeds"]) else f" (seed {which})"
             lines.append(f"| {words}{seeds} | {' | '.join(values)} |")
     expert = result["experts"]
     chance = result["cells"][0]["chance_hits_at_5"]
@@ -79,10 +80,23 @@ def learning_table(result: dict[str, Any]) -> list[str]:
             f"By chance {chance:.2f} of the hits; the expert itself, all tiles read, has "
             f"{spread([c['expert_hits_at_5'] for c in result['cells'] if c['row'] == 'base'])}. "
             f"The experts' macro-AUC is {spread([one['macro_auc'] for one in expert])}, their "
-            f"tile-AUC {spread([one['tile_auc'] for one in expert])}. {_source(result)}"
+            f"tile-AUC {spread([one['tile_auc'] for one in expert])}. "
+            f"{_compare(result['cells'])} {_source(result)}"
         ),
     ]
     return lines
+
+
+def _compare(cells: list[dict[str, Any]]) -> str:
+    """Rank correlation of each row against the default, seed by seed."""
+    values = {(cell["row"], cell["seed"]): cell["spearman_all"] for cell in cells}
+    rows = []
+    for row, words in ROWS.items():
+        seeds = sorted(seed for name, seed in values if name == row)
+        if row != "base" and len(seeds) > 1:
+            changes = [f"{values[row, seed] - values['base', seed]:+.2f}" for seed in seeds]
+            rows.append(f"{words}: {', '.join(changes)}")
+    return f"Spearman, all tiles, against the default, seed by seed. {'; '.join(rows)}."
 
 
 def sizes_table(result: dict[str, Any]) -> list[str]:

@@ -18,6 +18,8 @@ from leafscout.diagnosis.fuse import fill_unread, fuse_evidence
 from leafscout.diagnosis.pooling import ATTENTION_POOLINGS, pool_tiles
 from leafscout.focus.tile_reader import read_tiles
 from leafscout.glance.choose import ChoiceRule, choose_tiles
+from leafscout.glance.closer import count_closer_px, look_closer
+from leafscout.glance.mirrored import mirror_glance, turn_back
 from leafscout.glance.places import pool_places
 from leafscout.glance.view import glance_size_px_hw, take_glance
 from leafscout.photos.tiles import lay_tiles
@@ -64,6 +66,8 @@ class Scouted(NamedTuple):
         scout_label_logits: (tiles, labels) guess at the expert's evidence.
         glance_logits: (labels,) photo-level evidence.
         read: (tiles,) True for the tiles that the expert is to read; none is an early exit.
+        scout_spread: (tiles,) standard deviation of ``scout_logits`` over mirrored glances; None
+            where there was one glance.
     """
 
     tiles: Tiles
@@ -71,6 +75,7 @@ class Scouted(NamedTuple):
     scout_label_logits: FloatArray
     glance_logits: FloatArray
     read: NDArray[np.bool_]
+    scout_spread: FloatArray | None = None
 
 
 class Networks(Protocol):
@@ -116,6 +121,43 @@ class Rules:
     place_offset_px: float = 0.0
 
 
+def choose_read(seen: Scouted | Evidence, rule: ChoiceRule) -> NDArray[np.bool_]:
+    """(tiles,) which tiles a choice reads, given what the glances said."""
+    return choose_tiles(
+        sigmoid(seen.scout_logits).astype(np.float32),
+        sigmoid(seen.glance_logits).astype(np.float32),
+        rule,
+        seen.scout_spread,
+    )
+
+
+class Core(Protocol):
+    """What a trained model can do with one photo, whatever it is made of."""
+
+    @property
+    def rules(self) -> Rules:
+        """Everything between and after the networks."""
+        ...
+
+    def forward(
+        self, photo: Photo, *, read_all: bool = False, read: ReadTiles = ...
+    ) -> tuple[Evidence, Tiles]:
+        """A photo → evidence, and the grid that it refers to."""
+        ...
+
+    def label_probs(self, evidence: Evidence) -> FloatArray:
+        """(labels,) calibrated probabilities."""
+        ...
+
+    def count_macs(self, photo_size_px_hw: tuple[int, int], tiles_read: int) -> int:
+        """Multiply-adds for a photo of this size of which so many tiles are read."""
+        ...
+
+    def count_macs_all_tiles(self, photo_size_px_hw: tuple[int, int]) -> int:
+        """Multiply-adds of looking closely everywhere."""
+        ...
+
+
 @dataclass(frozen=True)
 class GlanceAndFocus:
     """A trained model: two networks and the rules between them."""
@@ -136,34 +178,62 @@ class GlanceAndFocus:
         Returns:
             The evidence, and the grid of tiles that it refers to.
         """
-        scouted = self.scout(take_glance(photo, self.rules.glance_px), read_all=read_all)
+        scouted = self.scout(self.take_glance(photo), read_all=read_all)
         found = None
         if scouted.read.any():
             chosen = np.flatnonzero(scouted.read)
             found = self.networks.run_expert(read(photo, scouted.tiles, chosen))
         return self.conclude(scouted, found), scouted.tiles
 
+    def take_glance(self, photo: Photo) -> Glance:
+        """The small view of a photo, and the closer one where the choice wants it."""
+        return take_glance(photo, self.rules.glance_px, self.rules.choice.closer_glance_px)
+
     def scout(self, glance: Glance, *, read_all: bool = False) -> Scouted:
         """Glance: where is something wrong, and which tiles are worth a closer look?
 
         Args:
-            glance: of a photo, made by ``take_glance`` with the rules' size.
+            glance: of a photo, made by ``self.take_glance``.
             read_all: choose every tile.
+
+        Raises:
+            ValueError: when the choice wants a closer glance and there is none.
         """
-        rules = self.rules
-        tiles = lay_tiles(glance.photo_size_px_hw, rules.tile_px)
-        seen = self.networks.run_scout(glance.pixels)
-        scout_logits = pool_places(seen.score_map[None], tiles)[:, 0]
-        read = choose_tiles(
-            sigmoid(scout_logits).astype(np.float32),
-            sigmoid(seen.glance_logits).astype(np.float32),
-            rules.choice,
+        tiles = lay_tiles(glance.photo_size_px_hw, self.rules.tile_px)
+        maps, glance_logits = self._look(glance)
+        logits = np.stack([pool_places(one, tiles) for one in maps])  # (views, tiles, 1 + labels)
+        mean = logits.mean(axis=0)
+        scouted = Scouted(
+            tiles=tiles,
+            scout_logits=mean[:, 0],
+            scout_label_logits=mean[:, 1:],
+            glance_logits=glance_logits,
+            read=np.ones(len(tiles), dtype=np.bool_),
+            scout_spread=logits[:, :, 0].std(axis=0) if len(logits) > 1 else None,
         )
-        if read_all:
-            read = np.ones(len(tiles), dtype=np.bool_)
-        return Scouted(
-            tiles, scout_logits, pool_places(seen.label_maps, tiles), seen.glance_logits, read
+        return (
+            scouted if read_all else scouted._replace(read=choose_read(scouted, self.rules.choice))
         )
+
+    def _look(self, glance: Glance) -> tuple[FloatArray, FloatArray]:
+        """(views, 1 + labels, rows, columns) maps, and (labels,) evidence of the whole glance."""
+        choice = self.rules.choice
+        maps, glance_logits = self._look_mirrored(glance.pixels)
+        if not choice.closer_glance_px:
+            return maps, glance_logits
+        if glance.closer is None:
+            raise ValueError("Expected a glance with a closer one: take it with the model.")
+        closer = look_closer(
+            maps, glance.closer, choice.closer_regions, lambda part: self._look_mirrored(part)[0]
+        )
+        return closer, glance_logits
+
+    def _look_mirrored(self, pixels: Pixels) -> tuple[FloatArray, FloatArray]:
+        views = mirror_glance(pixels, self.rules.choice.mirrored_glances)
+        seen = [self.networks.run_scout(view) for view in views]
+        maps = [np.concatenate([one.score_map[None], one.label_maps]) for one in seen]
+        glance_logits: FloatArray = np.mean([one.glance_logits for one in seen], axis=0)
+        return np.stack(turn_back(maps)), glance_logits.astype(np.float32)
 
     def conclude(self, scouted: Scouted, found: TileEvidence | None) -> Evidence:
         """Focus: what is it? All evidence of a photo together.
@@ -190,6 +260,7 @@ class GlanceAndFocus:
             attention_logits=attention_logits,
             focus_logits=np.zeros(labels, dtype=np.float32),
             place_logits=place_logits,
+            scout_spread=scouted.scout_spread,
         )
         return replace(evidence, focus_logits=self.pool(evidence, read))
 
@@ -223,7 +294,15 @@ class GlanceAndFocus:
 
     def count_macs(self, photo_size_px_hw: tuple[int, int], tiles_read: int) -> int:
         """Multiply-adds of scout and expert for a photo of this size and so many tiles read."""
-        height, width = glance_size_px_hw(photo_size_px_hw, self.rules.glance_px)
-        return round(
-            self.rules.scout_macs_per_px * height * width + self.rules.expert_macs * tiles_read
-        )
+        rules, choice = self.rules, self.rules.choice
+        height, width = glance_size_px_hw(photo_size_px_hw, rules.glance_px)
+        pixels = height * width
+        if choice.closer_glance_px:
+            closer = glance_size_px_hw(photo_size_px_hw, choice.closer_glance_px)
+            pixels += count_closer_px(closer, choice.closer_regions)
+        pixels *= 1 + choice.mirrored_glances
+        return round(rules.scout_macs_per_px * pixels + rules.expert_macs * tiles_read)
+
+    def count_macs_all_tiles(self, photo_size_px_hw: tuple[int, int]) -> int:
+        """Multiply-adds of the expert on every tile of a photo of this size."""
+        return self.rules.expert_macs * len(lay_tiles(photo_size_px_hw, self.rules.tile_px))

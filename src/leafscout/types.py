@@ -33,10 +33,17 @@ class Photo:
 
 @dataclass(frozen=True, eq=False)
 class Glance:
-    """The small view of a whole photo, aspect ratio kept."""
+    """The small view of a whole photo, aspect ratio kept.
+
+    Attributes:
+        pixels: the view.
+        photo_size_px_hw: height and width of the photo.
+        closer: a larger view, of which promising regions are looked at; None without one.
+    """
 
     pixels: Pixels
     photo_size_px_hw: tuple[int, int]
+    closer: Pixels | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +99,8 @@ class Evidence:
         attention_logits: (tiles, labels) weight of a tile in attention pooling; 0 where not read.
         focus_logits: (labels,) pooled evidence of all tiles, unread ones by the scout's guess.
         place_logits: (tiles read, labels, rows, columns) evidence of places inside the tiles read.
+        scout_spread: (tiles,) standard deviation of ``scout_logits`` over mirrored glances, whose
+            mean they are; None where there was one glance.
     """
 
     scout_logits: FloatArray
@@ -102,6 +111,7 @@ class Evidence:
     attention_logits: FloatArray
     focus_logits: FloatArray
     place_logits: FloatArray
+    scout_spread: FloatArray | None = None
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,19 @@
 """Which tiles are read, and what fitting the threshold guarantees."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leafscout.errors import InputError
-from leafscout.glance.choose import ChoiceRule, choose_tiles, fit_threshold
+from leafscout.glance.choose import (
+    ChoiceRule,
+    choose_tiles,
+    fit_threshold,
+    fit_uncertain_spread,
+)
 
 CALM = np.zeros(2, np.float32)
 ALARMED = np.array([0.1, 0.8], np.float32)
@@ -42,6 +49,56 @@ def test_the_cap_holds_even_under_suspicion() -> None:
     rule = ChoiceRule(0.5, max_tiles=1, suspicion_prob=0.5, suspicion_tiles=3)
     assert chosen([0.1, 0.3, 0.2], rule, ALARMED) == [1]
     assert chosen([0.1], ChoiceRule(0.5, 9, 0.5, suspicion_tiles=3), ALARMED) == [0]
+
+
+def uncertain(spread: list[float], rule: ChoiceRule, scores: list[float]) -> list[int]:
+    read = choose_tiles(np.array(scores, np.float32), CALM, rule, np.array(spread, np.float32))
+    return np.flatnonzero(read).tolist()
+
+
+UNSURE = ChoiceRule(0.5, max_tiles=3, mirrored_glances=1, uncertain_tiles=2, uncertain_spread=1.0)
+
+
+def test_tiles_on_which_glances_disagree_are_read_below_the_threshold() -> None:
+    scores = [0.9, 0.1, 0.1, 0.2, 0.1]
+    assert uncertain([0.0, 0.5, 1.5, 0.9, 1.0], UNSURE, scores) == [0, 2, 4]
+    assert uncertain([0.0] * 5, UNSURE, scores) == [0]
+    assert chosen(scores, UNSURE) == [0], "one glance leaves no tile uncertain"
+
+
+def test_places_are_kept_for_uncertain_tiles_under_the_cap() -> None:
+    scores = [0.9, 0.8, 0.7, 0.6, 0.1, 0.2]
+    spread = [3.0, 0.0, 0.0, 0.0, 1.2, 1.1]
+    assert uncertain(spread, UNSURE, scores) == [0, 4, 5], "the most spread of those below"
+    assert uncertain([0.0] * 6, UNSURE, scores) == [0, 1, 2], "none uncertain: all for the best"
+    narrow = replace(UNSURE, max_tiles=1)
+    assert uncertain(spread, narrow, scores) == [4]
+
+
+def test_uncertain_tiles_forbid_the_early_exit() -> None:
+    assert uncertain([0.0, 2.0], UNSURE, [0.1, 0.1]) == [1]
+
+
+def test_the_spread_is_one_that_few_healthy_tiles_reach() -> None:
+    rng = np.random.default_rng(0)
+    spreads = [rng.random(50).astype(np.float32) for _ in range(20)]
+    level = fit_uncertain_spread(spreads, 0.02)
+    assert np.mean(np.concatenate(spreads) >= level) == pytest.approx(0.02, abs=0.002)
+    assert fit_uncertain_spread([], 0.02) > 1e3, "without healthy photos nothing is uncertain"
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"mirrored_glances": 4}, "Expected mirrored_glances from 0 to 3, but got 4"),
+        ({"uncertain_tiles": 2}, "mirrored_glances is 0. Give 1 to 3"),
+        ({"mirrored_glances": 1, "uncertain_tiles": -1}, "Expected uncertain_tiles and"),
+        ({"closer_regions": 0}, "Expected closer_glance_px from 0 and closer_regions from 1"),
+    ],
+)
+def test_glances_out_of_range_are_refused(values: dict[str, int], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        ChoiceRule(0.5, 3, **values)  # type: ignore[arg-type]
 
 
 @settings(max_examples=60, deadline=None)

@@ -41,3 +41,14 @@ def test_every_pixel_has_the_same_weight() -> None:
     blocks = pixels.reshape(64, 10, 96, 10, 3).astype(float).mean(axis=(1, 3))
     # Rows and columns are averaged one after the other, and rounded each time.
     np.testing.assert_allclose(glance.pixels, blocks, atol=1.0)
+
+
+@pytest.mark.parametrize("photo", [(3000, 4000), (4000, 3000), (2048, 1024), (3000, 3000)])
+def test_a_photo_is_not_squeezed_so_a_lesion_keeps_its_shape(photo: tuple[int, int]) -> None:
+    height, width = glance_size_px_hw(photo, 512)
+    assert max(height, width) == 512
+    across, down = 10 * width / photo[1], 10 * height / photo[0]
+    # Sides are rounded to whole cells, so the two scales differ by half a cell at most.
+    assert across == pytest.approx(down, rel=8 / min(height, width))
+    if photo == (3000, 4000):
+        assert (across, down) == pytest.approx((1.28, 1.28)), "10 px: seen, but barely"

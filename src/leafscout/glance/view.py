@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from leafscout.photos.jpeg_photo import JpegPhoto
-from leafscout.types import Glance, Photo
+from leafscout.types import Glance, Photo, Pixels
 
 GLANCE_STEP_PX = 16
 """Sides of a glance are multiples of this, so that the scout's cells end at its borders."""
@@ -31,7 +31,7 @@ def glance_size_px_hw(photo_size_px_hw: tuple[int, int], long_side_px: int) -> t
     )
 
 
-def take_glance(photo: Photo, long_side_px: int) -> Glance:
+def take_glance(photo: Photo, long_side_px: int, closer_side_px: int = 0) -> Glance:
     """Shrink a photo by averaging areas: the one way to a glance, in training and afterwards.
 
     A photo in a JPEG file is decoded small, so its glance differs a little (well below one step of
@@ -40,6 +40,7 @@ def take_glance(photo: Photo, long_side_px: int) -> Glance:
     Args:
         photo: the photo; its pixels are not decoded where its file can be decoded small.
         long_side_px: wanted long side of the glance in pixels.
+        closer_side_px: wanted long side of a closer glance in pixels; 0 for none.
 
     Returns:
         The glance; every pixel of the photo has about the same weight in it.
@@ -47,9 +48,17 @@ def take_glance(photo: Photo, long_side_px: int) -> Glance:
     Raises:
         PhotoError: when the photo is decoded now and its data are damaged.
     """
-    height, width = glance_size_px_hw(photo.size_px_hw, long_side_px)
+    closer = None
+    if closer_side_px:
+        closer = _shrink(photo, glance_size_px_hw(photo.size_px_hw, closer_side_px))
+    small = _shrink(photo, glance_size_px_hw(photo.size_px_hw, long_side_px))
+    return Glance(pixels=small, photo_size_px_hw=photo.size_px_hw, closer=closer)
+
+
+def _shrink(photo: Photo, size_px_hw: tuple[int, int]) -> Pixels:
+    height, width = size_px_hw
     small = photo.shrink((height, width)) if isinstance(photo, JpegPhoto) else None
     if small is None:
         image = Image.fromarray(photo.pixels)
         small = np.array(image.resize((width, height), Image.Resampling.BOX, reducing_gap=None))
-    return Glance(pixels=small, photo_size_px_hw=photo.size_px_hw)
+    return small

@@ -15,7 +15,7 @@ from leafscout.diagnosis.decide import healthy_probability, reason_to_doubt
 from leafscout.errors import InputError
 from leafscout.explanation.lesion_map import build_lesion_map, find_lesion_boxes, lesion_cell_px
 from leafscout.explanation.overlay import draw_overlay
-from leafscout.model import GlanceAndFocus
+from leafscout.model import Core
 from leafscout.reports.diagnosis_page import write_diagnosis_page
 from leafscout.reports.diagnosis_records import diagnosis_record, write_json
 from leafscout.types import Cost, Diagnosis, Evidence, Photo, Pixels, Tiles
@@ -99,7 +99,7 @@ class Failure:
 
 
 def build_diagnosis(
-    core: GlanceAndFocus, photo: Photo, evidence: Evidence, tiles: Tiles, started_s: float
+    core: Core, photo: Photo, evidence: Evidence, tiles: Tiles, started_s: float
 ) -> Diagnosis:
     """Decide, mark the lesions and count the cost.
 
@@ -133,7 +133,7 @@ def build_diagnosis(
     tiles_read = int(read.sum())
     cost = Cost(
         macs=core.count_macs(photo.size_px_hw, tiles_read),
-        macs_all_tiles=rules.expert_macs * len(tiles),
+        macs_all_tiles=core.count_macs_all_tiles(photo.size_px_hw),
         tiles_read=tiles_read,
         tiles_total=len(tiles),
         area_read_frac=area_read(tiles, read),

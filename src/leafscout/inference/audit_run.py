@@ -37,10 +37,11 @@ from leafscout.inference.load import Model, load
 from leafscout.inference.pictures import BLIND_ZONE, replace_pictures
 from leafscout.inference.second_looks import look_covered, look_shifted
 from leafscout.inference.sightings import Sighting, see_photo
-from leafscout.inference.unseen_photos import align_labels, find_uses, read_run_labels
+from leafscout.inference.unseen_photos import align_labels, read_run_labels
 from leafscout.photos.fingerprint import fingerprint_many
 from leafscout.photos.labels import LabelTable
 from leafscout.training.checkpoint import write_atomically
+from leafscout.training.photo_uses import find_uses
 from leafscout.training.progress import TrainingProgress
 from leafscout.training.run_folder import read_plan
 

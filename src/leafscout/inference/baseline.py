@@ -17,9 +17,11 @@ from leafscout.focus.expert import EXPERT_STRIDE
 from leafscout.networks import bfloat16_helps, choose_device
 from leafscout.nn.backbones import build_backbone
 from leafscout.photos.labels import LabelTable, read_labels
+from leafscout.plain_text import undo_defuse
+from leafscout.training.gated_recipe import GATED_FAMILY
 from leafscout.training.loop import LoopOptions, train_stage
 from leafscout.training.progress import TrainingProgress
-from leafscout.training.recipes import recipe_from_dict
+from leafscout.training.recipes import choose_recipe, recipe_from_dict
 from leafscout.training.resized_baseline import ResizedPhotoNetwork, ResizedPhotoStage
 from leafscout.training.run_folder import write_rows
 
@@ -55,7 +57,10 @@ def answer_with_resized_photo(
     Raises:
         InputError: when the photos that the run was trained on are no longer there.
     """
-    recipe = recipe_from_dict(plan["recipe"])
+    given = plan["recipe"]
+    # The integrated network has no expert; its stem is that of the recipe tiny.
+    integrated = given.get("family") == GATED_FAMILY
+    recipe = choose_recipe("tiny") if integrated else recipe_from_dict(given)
     train, validation = _splits_of(run, plan, labels)
     device = choose_device()
     torch.manual_seed(seed)
@@ -116,7 +121,7 @@ def _splits_of(
         photos_root=Path(plan["photos_root"]) if plan["photos_root"] else None,
     )
     with (run / "splits.csv").open(encoding="utf-8", newline="") as file:
-        split_of = {row["image"]: row["split"] for row in csv.DictReader(file)}
+        split_of = {undo_defuse(row["image"]): row["split"] for row in csv.DictReader(file)}
     if tuple(table.labels) != labels or set(split_of) != set(table.names):
         raise InputError(f"{data} no longer holds the photos and labels that {run} was trained on.")
     names = np.array([split_of[name] for name in table.names])

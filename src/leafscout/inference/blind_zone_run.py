@@ -25,7 +25,6 @@ from leafscout.evaluation.blind_zone import (
     measure_blind_zone,
 )
 from leafscout.explanation.mosaic import draw_glance_comparison
-from leafscout.glance.view import take_glance
 from leafscout.inference.lesion_trials import (
     ShownLesion,
     find_worth_reading,
@@ -174,7 +173,7 @@ def _cut_donor(photo: Photo, sighting: Sighting, region: tuple[str, Box]) -> _Do
 def _prepare_host(model: Model, sighting: Sighting) -> _Host:
     photo = decode_photo(sighting.path)
     # From pixels, as after pasting: a glance straight from a file differs a little.
-    glance = take_glance(Photo(photo.pixels, photo.source), model.core.rules.glance_px)
+    glance = model.core.take_glance(Photo(photo.pixels, photo.source))
     scouted = model.core.scout(glance)
     return _Host(photo, glance.pixels, scouted.tiles, find_worth_reading(model, scouted))
 

@@ -142,12 +142,12 @@ def _ask(
         for path in table.paths:
             started_s = time.perf_counter()
             photo = open_photo(path)
-            evidence, tiles = model.core.forward(photo)
-            diagnosis = build_diagnosis(model.core, photo, evidence, tiles, started_s)
+            evidence, tiles = model.recogniser.forward(photo)
+            diagnosis = build_diagnosis(model.recogniser, photo, evidence, tiles, started_s)
             answers.diagnoses.append(diagnosis)
             answers.evidence.append(evidence)
             if read_all:
-                answers.evidence_all.append(model.core.forward(photo, read_all=True)[0])
+                answers.evidence_all.append(model.recogniser.forward(photo, read_all=True)[0])
             task.advance()
     return answers
 

@@ -11,7 +11,6 @@ from leafscout.diagnosis.calibrate import sigmoid
 from leafscout.evaluation.blind_zone import LesionTrial
 from leafscout.evaluation.localisation import find_lesion_tiles
 from leafscout.evaluation.visibility import measure_visibility
-from leafscout.glance.view import take_glance
 from leafscout.inference.load import Model
 from leafscout.model import Scouted
 from leafscout.photos.tiles import cut_tiles
@@ -47,7 +46,7 @@ def try_lesion(
         worth_reading: (tiles,) the tiles that the scout asked for before the lesion was there.
         ask_expert: also ask the expert about the tiles that show the lesion.
     """
-    glance = take_glance(shown.photo, model.core.rules.glance_px)
+    glance = model.core.take_glance(shown.photo)
     scouted = model.core.scout(glance)
     shows = tiles_with(scouted.tiles, shown.region)
     worth = find_worth_reading(model, scouted)

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from leafscout.errors import InputError
 from leafscout.focus.tile_reader import TileReader
+from leafscout.gated_model import GatedModel
 from leafscout.inference.answer import Failure, PhotoDiagnosis, build_diagnosis
+from leafscout.inference.gated_runtime import diagnose_gated_photos, open_gated_model
 from leafscout.inference.many import DEFAULT_PACE, Pace, diagnose_photos
 from leafscout.inference.runtimes import find_model
 from leafscout.manifest import Manifest
-from leafscout.model import GlanceAndFocus
+from leafscout.model import Core, GlanceAndFocus
 from leafscout.photos.decode import open_photo
 
 PhotoSource = str | Path | bytes | NDArray[Any]
@@ -25,16 +27,31 @@ class Model:
     """A trained model, ready to diagnose. Made by ``leafscout.load`` or ``leafscout.train``.
 
     Args:
-        core: networks and rules.
+        recogniser: networks and rules.
         manifest: what is known about the model.
         run: its run folder, or its model folder.
     """
 
-    def __init__(self, core: GlanceAndFocus, manifest: Manifest, run: Path) -> None:
-        self.core = core
+    def __init__(self, recogniser: Core, manifest: Manifest, run: Path) -> None:
+        self.recogniser = recogniser
         self.manifest = manifest
         self.run = run
         self._reader = TileReader()
+
+    @property
+    def core(self) -> GlanceAndFocus:
+        """The model as scout and expert.
+
+        Raises:
+            InputError: when it is one network for the whole photo.
+        """
+        if not isinstance(self.recogniser, GlanceAndFocus):
+            raise InputError(
+                f"{self.run} holds a model of the recipe 'gated', one network without scout and "
+                "expert, and this needs both. diagnose, evaluate and report work with it; for "
+                "the others train another recipe, for example tiny."
+            )
+        return self.recogniser
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -56,8 +73,8 @@ class Model:
         """
         started_s = time.perf_counter()
         opened = open_photo(photo)
-        evidence, tiles = self.core.forward(opened, read_all=read_all, read=self._reader.read)
-        diagnosis = build_diagnosis(self.core, opened, evidence, tiles, started_s)
+        evidence, tiles = self.recogniser.forward(opened, read_all=read_all, read=self._reader.read)
+        diagnosis = build_diagnosis(self.recogniser, opened, evidence, tiles, started_s)
         return PhotoDiagnosis(diagnosis, opened)
 
     def diagnose_many(
@@ -72,6 +89,8 @@ class Model:
         Yields:
             A diagnosis or a failure for each, in order.
         """
+        if isinstance(self.recogniser, GatedModel):
+            return diagnose_gated_photos(self.recogniser, photos, pace)
         return diagnose_photos(self.core, photos, pace)
 
 
@@ -91,5 +110,7 @@ def load(run: str | Path, *, runtime: str | None = None, threads: int | None = N
         raise InputError(f"Expected threads to be at least 1, but got {threads}.")
     folder = Path(run)
     stored = find_model(folder, runtime)
+    if stored.manifest.gate is not None:
+        return Model(open_gated_model(stored, threads), stored.manifest, folder)
     core = GlanceAndFocus(stored.open_networks(threads), stored.manifest.rules())
     return Model(core, stored.manifest, folder)

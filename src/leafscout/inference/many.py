@@ -14,7 +14,6 @@ import numpy as np
 
 from leafscout.errors import InputError, PhotoError
 from leafscout.focus.tile_reader import TileReader
-from leafscout.glance.view import take_glance
 from leafscout.inference.answer import Failure, PhotoDiagnosis, build_diagnosis
 from leafscout.model import GlanceAndFocus, Scouted, TileEvidence
 from leafscout.photos.decode import open_photo
@@ -78,7 +77,7 @@ def diagnose_photos(
     try:
         while True:
             for path in islice(paths, pace.ahead - len(opening) - len(waiting)):
-                opening.append(pool.submit(_open_case, str(path), core.rules.glance_px))
+                opening.append(pool.submit(_open_case, core, str(path)))
             if not opening:
                 break
             case = opening.popleft().result()
@@ -114,11 +113,11 @@ def _count(cases: Iterable[_Case]) -> int:
     return sum(case.count for case in cases)
 
 
-def _open_case(source: str, glance_px: int) -> _Case:
+def _open_case(core: GlanceAndFocus, source: str) -> _Case:
     started_s, case = time.perf_counter(), _Case(source)
     try:
         case.photo = open_photo(source)
-        case.glance = take_glance(case.photo, glance_px)
+        case.glance = core.take_glance(case.photo)
     except PhotoError as error:
         case.photo, case.error = None, str(error)
     case.seconds = time.perf_counter() - started_s

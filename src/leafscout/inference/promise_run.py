@@ -20,21 +20,17 @@ from leafscout.evaluation.promise import (
     promise_from_losses,
 )
 from leafscout.evaluation.scores import BoolArray
-from leafscout.glance.choose import ChoiceRule, choose_tiles
+from leafscout.glance.choose import ChoiceRule
 from leafscout.inference.load import Model, load
-from leafscout.inference.unseen_photos import (
-    PROMISE_PHOTOS,
-    align_labels,
-    find_uses,
-    read_run_labels,
-)
-from leafscout.manifest import MANIFEST_NAME, ChoiceEntry, Manifest, PromiseEntry
-from leafscout.model import GlanceAndFocus
+from leafscout.inference.unseen_photos import align_labels, read_run_labels
+from leafscout.manifest import MANIFEST_NAME, ChoiceEntry, Manifest, PromiseEntry, seal_manifest
+from leafscout.model import GlanceAndFocus, choose_read
 from leafscout.photos.decode import decode_photo
 from leafscout.photos.fingerprint import Fingerprint, fingerprint_many, near_duplicate_groups
 from leafscout.photos.labels import LabelTable
 from leafscout.photos.splits import merge_groups
 from leafscout.training.checkpoint import write_atomically
+from leafscout.training.photo_uses import PROMISE_PHOTOS, find_uses
 from leafscout.training.progress import TrainingProgress
 from leafscout.training.run_folder import read_plan, write_rows
 from leafscout.types import Evidence
@@ -245,11 +241,7 @@ def _answer(
     read_frac = np.zeros((len(ladder), len(seen)))
     for row, choice in enumerate(ladder):
         for column, evidence in enumerate(seen):
-            read = choose_tiles(
-                sigmoid(evidence.scout_logits).astype(np.float32),
-                sigmoid(evidence.glance_logits).astype(np.float32),
-                choice,
-            )
+            read = choose_read(evidence, choice)
             pooled = replace(evidence, read=read, focus_logits=core.pool(evidence, read))
             found[row, column] = core.label_probs(pooled) >= thresholds
             read_frac[row, column] = read.mean()
@@ -340,5 +332,4 @@ def _write(
         choice_before=ChoiceEntry(**vars(base)),
     )
     changed = manifest.model_copy(update={"choice": entry.choice, "promise": entry})
-    values = json.dumps(changed.model_dump(mode="json"), indent=2, ensure_ascii=False)
-    write_atomically(run / "model" / MANIFEST_NAME, (values + "\n").encode())
+    write_atomically(run / "model" / MANIFEST_NAME, seal_manifest(changed))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from leafscout.errors import InputError
 from leafscout.photos.decode import list_photos
+from leafscout.plain_text import undo_defuse
 
 
 def find_run_photos(run: Path, split: str, *, option: str) -> list[Path]:
@@ -31,7 +32,7 @@ def find_run_photos(run: Path, split: str, *, option: str) -> list[Path]:
 
     plan = read_plan(run)
     with path.open(encoding="utf-8", newline="") as file:
-        names = [row["image"] for row in csv.DictReader(file) if row["split"] == split]
+        names = [undo_defuse(row["image"]) for row in csv.DictReader(file) if row["split"] == split]
     data = Path(plan["data"])
     root = plan.get("photos_root") or (data if data.is_dir() else data.parent)
     photos = [Path(root) / name for name in names]

@@ -10,13 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from leafscout.diagnosis.calibrate import sigmoid
 from leafscout.explanation.lesion_map import find_lesion_boxes, label_components
-from leafscout.glance.choose import choose_tiles
 from leafscout.inference.answer import LESION_PROB, build_diagnosis
 from leafscout.inference.lesion_truth import LesionTruth
 from leafscout.inference.load import Model
-from leafscout.model import GlanceAndFocus
+from leafscout.model import GlanceAndFocus, choose_read
 from leafscout.photos.decode import decode_photo
 from leafscout.types import Evidence, FloatArray, Photo, Pixels, Tiles
 
@@ -113,11 +111,7 @@ def see_photo(
 
 def choose(core: GlanceAndFocus, evidence: Evidence) -> NDArray[np.bool_]:
     """(tiles,) which tiles the deployed path reads."""
-    return choose_tiles(
-        sigmoid(evidence.scout_logits).astype(np.float32),
-        sigmoid(evidence.glance_logits).astype(np.float32),
-        core.rules.choice,
-    )
+    return choose_read(evidence, core.rules.choice)
 
 
 def probs_when_read(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leafscout.errors import InputError
-from leafscout.photos.fingerprint import Fingerprint, fingerprint_many
+from leafscout.photos.fingerprint import fingerprint_many
 from leafscout.photos.labels import LabelTable, read_labels
-
-PROMISE_PHOTOS = "promise_photos.csv"
-"""Photos that a promise was calibrated on, beside ``splits.csv`` in a run folder."""
-
-COPY_BITS = 2
-"""Perceptual hashes that differ in at most so many of 64 bits are taken for copies of one photo.
-
-Among 321 coffee leaves on one kind of background no two different ones are as near as that.
-"""
+from leafscout.training.photo_uses import find_uses
 
 
 def read_run_labels(data: Path, plan: dict[str, Any], photos_root: Path | None) -> LabelTable:
@@ -32,36 +22,6 @@ def read_run_labels(data: Path, plan: dict[str, Any], photos_root: Path | None) 
         complete=plan["labels_complete"],
         photos_root=photos_root,
     )
-
-
-def find_uses(
-    run: Path, fingerprints: Sequence[Fingerprint], *, copies: bool = False
-) -> list[str | None]:
-    """What a run has used photos for.
-
-    Args:
-        run: the run folder.
-        fingerprints: of the photos.
-        copies: also recognise resized, recompressed or turned copies of its photos.
-
-    Returns:
-        For each photo ``train``, ``val``, ``test`` or ``promise``; None for new ones.
-    """
-    uses: dict[str, str] = {}
-    pictures: list[tuple[int, str]] = []
-    for name, fixed in (("splits.csv", None), (PROMISE_PHOTOS, "promise")):
-        if (run / name).is_file():
-            with (run / name).open(encoding="utf-8", newline="") as file:
-                for row in csv.DictReader(file):
-                    uses[row["sha256"]] = fixed or row["split"]
-                    if fixed is None:
-                        pictures.append((int(row["perceptual_hash"], 16), row["split"]))
-
-    def use_of_copy(phash: int) -> str | None:
-        near = (use for known, use in pictures if (known ^ phash).bit_count() <= COPY_BITS)
-        return next(near, None) if copies else None
-
-    return [uses.get(one.sha256) or use_of_copy(int(one.phash_hex, 16)) for one in fingerprints]
 
 
 def unseen_photos(
