@@ -87,6 +87,51 @@ def gradient_table(result: dict[str, Any]) -> list[str]:
     return lines
 
 
+def spots_table(result: dict[str, Any]) -> list[str]:
+    """Painted spots, the last epoch of each phase and every epoch of the first seed."""
+    rows = result["rows"]
+    last = {(row["seed"], row["phase"]): row["epoch"] for row in rows}
+    lines = [
+        (
+            "| seed | phase | epoch | macro-AP | tokens kept: healthy, diseased photos | kept: "
+            "spot tokens, others | slope on spot tokens | slope on others: mean, mean size |"
+        ),
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        if row["seed"] and row["epoch"] != last[row["seed"], row["phase"]]:
+            continue
+        lines.append(
+            f"| {row['seed']} | {row['phase']} | {row['epoch']} | {row['macro_ap']:.2f} | "
+            f"{row['kept_healthy']:.1%}, {row['kept_diseased']:.1%} | "
+            f"{row['kept_spot']:.1%}, {row['kept_other']:.1%} | {row['slope_spot']:.1e} | "
+            f"{row['slope_other']:.1e}, {row['size_other']:.1e} |"
+        )
+    return [*lines, "", _single_origin(result)]
+
+
+def compute_table(result: dict[str, Any]) -> list[str]:
+    """What a share of kept tokens costs."""
+    lines = [
+        "| tokens kept | multiply-adds, share of dense | CPU ms a photo, share of dense |",
+        "|---|---|---|",
+    ]
+    dense = result["rows"][0]["cpu_ms"]
+    lines += [
+        f"| {row['share']:.0%} ({row['tokens']}) | {row['macs_share']:.1%} | {row['cpu_ms']:.1f}, "
+        f"{row['cpu_ms'] / dense:.0%} |"
+        for row in result["rows"]
+    ]
+    return [*lines, "", _single_origin(result)]
+
+
+def _single_origin(result: dict[str, Any]) -> str:
+    return (
+        f"`{result['command']}`; {result['date']}, commit {result['commit'][:10]}; "
+        f"{result['machine']}, a busy machine."
+    )
+
+
 def _origin(result: dict[str, Any]) -> str:
     return (
         f"Means over the seeds, in brackets the lowest and highest. `{result['command']}`; "
@@ -95,6 +140,8 @@ def _origin(result: dict[str, Any]) -> str:
 
 
 TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
+    "gate_spots": ("token_gate_spots", spots_table),
+    "gate_compute": ("token_gate_compute", compute_table),
     "gate": ("token_gate", gate_table),
     "gate_time": ("token_gate", time_table),
     "gate_gradients": ("token_gate", gradient_table),

@@ -19,7 +19,7 @@ from leafscout.cli import app
 from leafscout.errors import InputError
 from leafscout.export import openvino_graphs
 from leafscout.focus.expert import Expert, ExpertOutput
-from leafscout.manifest import read_manifest, sha256_of
+from leafscout.manifest import Manifest, read_manifest, seal_manifest, sha256_of
 from leafscout.types import Diagnosis
 
 MISTAKE = 2
@@ -179,7 +179,7 @@ def test_int8_keeps_no_promise(copied_run: Path, many_photos: Path, used_photos:
         "loss_frac": 0.1, "confidence": 0.9, "per_label": False, "words": "At most 10%.",
         "choice": values["choice"], "choice_before": values["choice"],
     }  # fmt: skip
-    path.write_text(json.dumps(values))
+    path.write_bytes(seal_manifest(Manifest.model_validate(values)))
     common = ["--photos", used_photos, "--threads", "1"]
     result = run("export", copied_run, *common)
     assert result.exit_code == 0, words(result)
@@ -284,7 +284,8 @@ def test_healthy_photos_alone_to_calibrate_on(
     copied_run: Path, many_photos: Path, used_photos: Path
 ) -> None:
     path = copied_run / "model" / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "thresholds": [1.0, 1.0]}))
+    values = {**json.loads(path.read_text()), "thresholds": [1.0, 1.0]}
+    path.write_bytes(seal_manifest(Manifest.model_validate(values)))
     said = refused(copied_run, "--int8", "--calibration", many_photos, "--photos", used_photos)
     assert "finds no disease in any of the 18 photos given to calibrate int8 on. Name ph" in said
 

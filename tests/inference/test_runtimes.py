@@ -14,7 +14,7 @@ import leafscout
 from leafscout.errors import InputError
 from leafscout.inference.graph_networks import GraphNetworks, usable_cores
 from leafscout.inference.runtimes import find_model, list_exports
-from leafscout.manifest import sha256_of
+from leafscout.manifest import Manifest, seal_manifest, sha256_of
 from leafscout.networks import TorchNetworks
 
 HAS_OPENVINO = importlib.util.find_spec("openvino") is not None
@@ -110,7 +110,7 @@ def test_a_graph_that_cannot_be_run(copied_run: Path) -> None:
     manifest = folder / "manifest.json"
     values = json.loads(manifest.read_text())
     values["files"]["expert.onnx"] = sha256_of(folder / "expert.onnx")
-    manifest.write_text(json.dumps(values))
+    manifest.write_bytes(seal_manifest(Manifest.model_validate(values)))
     with pytest.raises(
         InputError, match=r"expert\.onnx cannot be run by ONNX Runtime [\d.]+ .*export the model"
     ):
@@ -128,7 +128,7 @@ def test_an_export_of_what_the_run_was_before(what: str, copied_run: Path) -> No
         weights = copied_run / "model" / "scout.safetensors"
         weights.write_bytes(weights.read_bytes() + b" ")
         values["files"]["scout.safetensors"] = sha256_of(weights)
-    manifest.write_text(json.dumps(values))
+    manifest.write_bytes(seal_manifest(Manifest.model_validate(values)))
     with pytest.raises(InputError, match=r"onnx was exported before the model of its run was ch"):
         leafscout.load(copied_run, runtime="onnxruntime")
 

@@ -1,0 +1,1 @@
+"""Recognisers of whole photos in one network."""
