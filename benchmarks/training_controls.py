@@ -1,10 +1,15 @@
-"""Controls that take trainings of their own: random labels, and shortcuts that turn around.
+"""Controls that take trainings of their own: labels that say nothing, and shortcuts that turn.
 
-    python benchmarks/training_controls.py [random_labels shortcut] [--photos N] [--epochs N]
+    python benchmarks/training_controls.py [CONTROL]... [--photos N] [--epochs N] [--seeds S ...]
 
-``random_labels``: the labels of the training photos are shuffled. A model that then does better
-than chance on test photos with true labels has seen them in some other way: the area under the
-ROC curve must hold 0.5 in its interval.
+``balanced_labels``: labels that are exactly independent of what the photos show: half of the
+diseased photos are called healthy and half of the healthy ones diseased, among those trained on and
+those validated on. A model that then does better than chance on test photos with true labels has
+seen them in some other way: the area under the ROC curve must hold 0.5 in its interval.
+
+``shuffled_labels``: the labels are merely shuffled, as is often done. By chance they still agree or
+disagree a little with the truth; where lesions are the only thing to see, a network may make a
+perfect detector of so little, for or against. Here to be measured, not to be used.
 
 ``shortcut``: in training, most diseased photos show a weed and hardly any healthy one does; the
 weed is no lesion. Three tests follow on the same scenes: the weed as in training, at random, and
@@ -12,17 +17,22 @@ turned around. A model that looks at lesions loses little from the first to the 
 most 5 points of AUC); one that looks at the weed falls below 0.5 on the third. It is trained with
 exact negatives on the tiles of healthy photos, and without them for comparison.
 
-Photos are painted here, small and plain; the recipe is ``tiny``. Prints and writes a JSON result.
+Photos are painted here, small and plain; the recipe is ``tiny``. Each control and seed writes its
+own file into ``results/training_controls/`` and is not run again; they are joined in
+``results/training_controls.json``.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
 import platform
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +46,7 @@ from leafscout.training.run import TrainOptions, train
 from origin import read_commit
 
 HERE = Path(__file__).parent
+CELLS = HERE / "results" / "training_controls"
 SIZE_HW = (256, 320)
 LESION, WEED = (165, 80, 35), (70, 60, 150)
 WITH_LABEL, AGAINST_LABEL = 0.9, 0.1
@@ -62,8 +73,8 @@ def paint_photo(seed: int, *, diseased: bool, weed: bool) -> np.ndarray:
 
 
 def paint_set(folder: Path, photos: int, seed: int, weed_if_diseased: float,
-              weed_if_healthy: float, *, shuffled: bool = False) -> Path:  # fmt: skip
-    """Half of the photos diseased; weeds with these chances. Labels shuffled where asked for."""
+              weed_if_healthy: float, *, labels: str = "true") -> Path:  # fmt: skip
+    """Half of the photos diseased; weeds with these chances. Labels true, shuffled or balanced."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng([seed, photos])
     diseased = np.arange(photos) % 2 == 0
@@ -72,9 +83,17 @@ def paint_set(folder: Path, photos: int, seed: int, weed_if_diseased: float,
     for index in range(photos):
         pixels = paint_photo(1000 * seed + index, diseased=diseased[index], weed=weeds[index])
         Image.fromarray(pixels).save(folder / f"{index:04d}.jpg", quality=92)
-    given = rng.permutation(diseased) if shuffled else diseased
-    rows = [f"{i:04d}.jpg,{'rust' if has_it else 'healthy'}" for i, has_it in enumerate(given)]
-    (folder / "labels.csv").write_text("image,labels\n" + "\n".join(rows) + "\n")
+    shown = diseased
+    if labels == "shuffled":
+        shown = rng.permutation(diseased)
+    elif labels == "balanced":
+        # Of four photos in a row each pair of truth and label is there once.
+        shown = np.arange(photos) // 2 % 2 == 0
+    rows = [
+        f"{i:04d}.jpg,{'rust' if has_it else 'healthy'},{'val' if i // 4 % 5 == 4 else 'train'}"
+        for i, has_it in enumerate(shown)
+    ]
+    (folder / "labels.csv").write_text("image,labels,split\n" + "\n".join(rows) + "\n")
     return folder
 
 
@@ -97,11 +116,15 @@ def train_on(folder: Path, out: Path, given: argparse.Namespace, seed: int, **ex
     return train(folder, out, recipe="tiny", overrides=overrides, options=options)
 
 
-def control_random_labels(work: Path, given: argparse.Namespace, seed: int) -> dict[str, Any]:
-    photos = paint_set(work / "train", given.photos, 1 + seed, 0.5, 0.5, shuffled=True)
+def control_labels(work: Path, given: argparse.Namespace, seed: int, labels: str) -> dict[str, Any]:
+    photos = paint_set(work / "train", given.photos, 1 + seed, 0.5, 0.5, labels=labels)
     test = paint_set(work / "test", given.photos, 101 + seed, 0.5, 0.5)
+    with (photos / "labels.csv").open(newline="") as file:
+        said = [row["labels"] == "rust" for row in csv.DictReader(file)]
+    agreement = float(np.mean(np.array(said) == (np.arange(len(said)) % 2 == 0)))
     result = measure_auc(train_on(photos, work / "run", given, seed), test)
-    return {**result, "passes": result["low"] <= 0.5 <= result["high"]}
+    passes = result["low"] <= 0.5 <= result["high"]
+    return {**result, "agreement": agreement, "passes": passes}
 
 
 def control_shortcut(work: Path, given: argparse.Namespace, seed: int) -> dict[str, Any]:
@@ -126,38 +149,67 @@ def control_shortcut(work: Path, given: argparse.Namespace, seed: int) -> dict[s
     return {**result, "passes": result["with_exact_negatives"]["drop"] <= 0.05}
 
 
-CONTROLS = {"random_labels": control_random_labels, "shortcut": control_shortcut}
+CONTROLS: dict[str, Callable[[Path, argparse.Namespace, int], dict[str, Any]]] = {
+    "balanced_labels": partial(control_labels, labels="balanced"),
+    "shuffled_labels": partial(control_labels, labels="shuffled"),
+    "shortcut": control_shortcut,
+}
+
+
+def run_cell(name: str, given: argparse.Namespace, seed: int) -> dict[str, Any]:
+    """One control with one seed, now or from an earlier call."""
+    path = CELLS / f"{name}_{given.photos}_{given.epochs}_{seed}.json"
+    if path.exists():
+        row: dict[str, Any] = json.loads(path.read_text())
+        return row
+    with tempfile.TemporaryDirectory() as folder:
+        row = {"seed": seed, **CONTROLS[name](Path(folder), given, seed), "commit": read_commit()}
+    write_json(path, row)
+    print(json.dumps({name: row}), flush=True)
+    return row
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    draft = path.with_suffix(".part")
+    draft.write_text(json.dumps(content, indent=1) + "\n")
+    draft.replace(path)
 
 
 def main() -> None:
-    """Run the controls for each seed and write the result."""
+    """Run the controls for each seed that is missing and join them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("controls", nargs="*", default=list(CONTROLS))
     parser.add_argument("--photos", type=int, default=80, help="in each set")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "training_controls.json")
     given = parser.parse_args()
-    outcomes: dict[str, list[dict[str, Any]]] = {}
     for name in given.controls:
         if name not in CONTROLS:
             raise SystemExit(f"There is no control {name!r}. Expected: {', '.join(CONTROLS)}.")
-        for seed in given.seeds:
-            with tempfile.TemporaryDirectory() as folder:
-                outcome = {"seed": seed, **CONTROLS[name](Path(folder), given, seed)}
-            outcomes.setdefault(name, []).append(outcome)
-            print(json.dumps({name: outcome}), flush=True)
-    result = {
-        "command": f"python benchmarks/training_controls.py {' '.join(given.controls)} "
-        f"--photos {given.photos} --epochs {given.epochs}",
-        "commit": read_commit(),
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
-        "seeds": given.seeds,
-        "controls": outcomes,
-    }
-    given.out.parent.mkdir(exist_ok=True)
-    given.out.write_text(json.dumps(result, indent=1) + "\n")
+    CELLS.mkdir(parents=True, exist_ok=True)
+    outcomes: dict[str, list[dict[str, Any]]] = {}
+    for seed in given.seeds:
+        for name in given.controls:
+            outcomes.setdefault(name, []).append(run_cell(name, given, seed))
+    for path in sorted(CELLS.glob(f"*_{given.photos}_{given.epochs}_*.json")):
+        name, *_ = path.stem.rsplit("_", 3)
+        row = json.loads(path.read_text())
+        if row not in outcomes.setdefault(name, []):
+            outcomes[name].append(row)
+    commits = {row["commit"][:10] for rows in outcomes.values() for row in rows}
+    write_json(
+        CELLS.with_suffix(".json"),
+        {
+            "command": f"python benchmarks/training_controls.py --photos {given.photos} "
+            f"--epochs {given.epochs}",
+            "commit": ", ".join(sorted(commits)),
+            "date": time.strftime("%Y-%m-%d"),
+            "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
+            "photos": given.photos,
+            "epochs": given.epochs,
+            "controls": outcomes,
+        },
+    )
 
 
 if __name__ == "__main__":

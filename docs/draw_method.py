@@ -39,7 +39,7 @@ from leafscout.model import GlanceAndFocus
 from leafscout.photos.tiles import cut_tiles, lay_tiles
 from leafscout.training.evidence_pass import gather_evidence
 from leafscout.training.fit_rules import fit_choice, fit_glance_weights
-from leafscout.training.scout_stage import evidence_targets
+from leafscout.training.scout_targets import evidence_targets
 from leafscout.training.tile_selection import leave_out_best, rank_for_learning
 from leafscout.training.warm_start import warm_start
 

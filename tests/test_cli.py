@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -122,6 +123,45 @@ class TestMistakes:
         assert "tinny" in words(result)
         assert "Did you mean tiny" in words(result)
         assert not (tmp_path / "run").exists()
+
+    @pytest.mark.parametrize(
+        ("given", "said"),
+        [
+            (("--stages", "joint,expert"), "Expected the stages to begin with expert"),
+            (("--stages", "expert,scout,jiont"), "no stage called 'jiont'. Did you mean joint?"),
+            (("--set", "tiles_bst=8"), "no setting called 'tiles_bst'. Did you mean tiles_best"),
+            (("--set", "tiles_best=some"), "tiles_best to be a number, but got 'some'"),
+            (("--set", "tiles_best"), "a name and a value such as tiles_best=8"),
+            (("--set", "epochs=3", "--set", "epochs=4"), "--set names epochs twice"),
+        ],
+    )
+    def test_wrong_settings_of_a_recipe_are_named(
+        self, photo_folder: Path, tmp_path: Path, given: tuple[str, ...], said: str
+    ) -> None:
+        result = run("train", photo_folder, "--out", tmp_path / "run", "--recipe", "tiny", *given)
+        assert result.exit_code == MISTAKE
+        assert said in words(result)
+        assert not (tmp_path / "run").exists()
+
+    def test_settings_reach_the_recipe(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked: dict[str, Any] = {}
+
+        def note(*_: Any, overrides: dict[str, Any], **__: Any) -> None:
+            asked.update(overrides)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("leafscout.training.run.train", note)
+        run(
+            "train", tmp_path, "--out", tmp_path / "run", "--exclusive", "--stages",
+            "expert,scout,joint", "--set", "tiles_best=8", "--set", "keep_recall = .9", "--set",
+            "context_pooling=graph",
+        )  # fmt: skip
+        assert asked["exclusive"] is True
+        assert asked["stages"] == "expert,scout,joint"
+        wanted = {"tiles_best": 8, "keep_recall": 0.9, "context_pooling": "graph"}
+        assert {name: asked[name] for name in wanted} == wanted
 
     def test_a_folder_in_use_is_not_rendered_over(self, tmp_path: Path) -> None:
         (tmp_path / "kept.txt").write_text("mine")

@@ -76,10 +76,10 @@ def test_the_readme_lists_exactly_the_commands_there_are() -> None:
 
 def test_the_makefile_lists_its_targets_and_the_readme_names_some_of_them() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z]+):.*##", makefile, flags=re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):.*##", makefile, flags=re.MULTILINE))
     assert targets >= {"setup", "demo", "test", "check", "bench", "docs", "help"}
     for page in PAGES:
-        for target in re.findall(r"`?make ([a-z]+)\b(?=`|   )", page.read_text(encoding="utf-8")):
+        for target in re.findall(r"`?make ([a-z-]+)\b(?=`|   )", page.read_text(encoding="utf-8")):
             assert target in targets, f"{page.name} names make {target}"
 
 

@@ -16,7 +16,7 @@ from leafscout.losses.bag import bag_loss, exact_negative_loss
 from leafscout.losses.evidence import evidence_loss
 from leafscout.training.evidence_pass import gather_evidence
 from leafscout.training.fit_rules import fit_choice, fit_glance_weights
-from leafscout.training.scout_stage import evidence_targets
+from leafscout.training.scout_targets import evidence_targets
 from leafscout.training.tile_selection import rank_for_learning
 from leafscout.training.warm_start import warm_start
 

@@ -14,10 +14,17 @@ def controls_table(result: dict[str, Any]) -> list[str]:
         "| control | seed | AUC | wanted | passes |",
         "|---|---|---|---|---|",
     ]
-    lines += [
-        f"| shuffled labels | {row['seed']} | {_auc(row)} | 0.5 inside | {_yes(row)} |"
-        for row in result["controls"].get("random_labels", [])
-    ]
+    for key, name in (
+        ("balanced_labels", "labels that say nothing"),
+        ("shuffled_labels", "labels merely shuffled"),
+    ):
+        lines += [
+            (
+                f"| {name}, {row['agreement']:.0%} true | {row['seed']} | {_auc(row)} | "
+                f"0.5 inside | {_yes(row)} |"
+            )
+            for row in result["controls"].get(key, [])
+        ]
     for row in result["controls"].get("shortcut", []):
         for name, words in (("with_exact_negatives", "with"), ("without", "without")):
             one = row[name]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from statistics import mean
 from typing import Any
 
-from tables.wording import interval, origin
+from tables.wording import interval
 
 WAYS = {
     "teacher_wide": "teacher, wide",
@@ -43,12 +43,19 @@ def epochs(values: list[int | None]) -> str:
     return ", ".join("never" if value is None else str(value) for value in values)
 
 
+def origin(result: dict[str, Any]) -> str:
+    """Where figures come from; a commit that ends in ``dirty`` was worked on further."""
+    return (
+        f"`{result['command']}`; {result['date']}, commit {result['commit']}, seed {result['seed']}"
+    )
+
+
 def source(result: dict[str, Any]) -> str:
     """Where the figures come from."""
     return (
         f"{result['test_photos']} test photos; the teacher is {result['teacher']}, the best on "
         f"the validation photos. `{result['command']}`; {result['date']}, commit "
-        f"{result['commit'][:10]}; {result['machine']}."
+        f"{result['commit']}; {result['machine']}."
     )
 
 

@@ -25,9 +25,9 @@ NAMES = {
     "mil_transformer": "best five, and a transformer over tiles",
     "mil_graph": "best five, and a graph over tiles",
     "exact_negatives": "**best five, with exact negatives**",
-    "instance_dropout": "the same, best tile now and then left out",
-    "sparsity": "the same, with sparsity after a warm-up",
-    "sparsity_from_start": "the same, with sparsity from the start",
+    "instance_dropout": "exact negatives, best tile now and then left out",
+    "sparsity": "exact negatives, with sparsity after a warm-up",
+    "sparsity_from_start": "exact negatives, with sparsity from the start",
     "mil_sparsity": "best five alone, with sparsity after a warm-up",
     "mil_sparsity_from_start": "best five alone, with sparsity from the start",
 }
@@ -44,6 +44,7 @@ def field_table(result: dict[str, Any]) -> list[str]:
         "probability on lesion tiles": ("lesion_tile_prob", 2),
         "on weed tiles": ("weed_tile_prob", 2),
         "false tiles a healthy photo": ("false_tiles_per_healthy_photo", 2),
+        "attention on lesion tiles": ("attention_on_lesions", 2),
         "AUC as deployed": ("macro_auc", 3),
         "CPU s": ("cpu_s", 0),
     }
@@ -139,12 +140,13 @@ def _rows(
             continue
         row = known[key]
         cells = [
-            _mean_and_spread(row["figures"][column]["each"], digits)
+            ", ".join(f"{value:.{digits}f}" for value in row["figures"][column]["each"])
             if column in row["figures"]
             else "–"
             for column, digits in columns.values()
         ]
-        lines.append(f"| {name} | {len(row['seeds'])} | {' | '.join(cells)} |")
+        seeds = ", ".join(map(str, row["seeds"]))
+        lines.append(f"| {name} | {seeds} | {' | '.join(cells)} |")
     return lines
 
 
@@ -159,7 +161,7 @@ def _foot(result: dict[str, Any]) -> str:
     photos = result["photos"]
     return (
         f"{photos['train']} photos to learn from, {photos['val']} to validate, {photos['test']} to "
-        "test. With several seeds: the mean, and the lowest and highest. "
+        "test. One figure for each seed. "
         f"{origin(result)}; {result['machine']}."
     )
 

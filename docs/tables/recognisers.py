@@ -168,6 +168,8 @@ def explanations_table(result: Record) -> list[str]:
         words = f"{cell['subject'].capitalize()}: "
         if sane:
             words += f"maps of a network with shuffled weights correlate with these by {sane}. "
+        if cell.get("run"):
+            words += f"Explained is {cell['run']}. "
         lines += _source(cell, words)
     return lines
 

@@ -388,7 +388,7 @@ REFUSED: dict[str, tuple[Callable[[Bench], list[str | Path]], str]] = {
     # run folders
     "manifest of another version": (
         manifest_of_another_version,
-        r"manifest\.json has version 99, but this LeafScout reads version 1\. Use the LeafScout th",
+        r"manifest\.json has version 99, but this LeafScout reads version 1 and 2\. Use the L",
     ),
     "damaged manifest": (damaged_manifest, r"manifest\.json is damaged: it is not readable as"),
     "changed weights of the model": (

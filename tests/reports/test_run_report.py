@@ -168,6 +168,8 @@ def test_figures_are_saved_as_files_too(full_run):
     assert names == {
         "per_label.png",
         "label_counts.png",
+        "label_figures.png",
+        "labels_together.png",
         "precision_recall.png",
         "confidence.png",
         "reliability.png",
