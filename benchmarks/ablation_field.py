@@ -73,6 +73,8 @@ ROWS: dict[str, dict[str, Any]] = {
     "mil_transformer": {"pooling": "top_k_mean", "context_pooling": "transformer"},
     "mil_graph": {"pooling": "top_k_mean", "context_pooling": "graph"},
     "exact_negatives": EXACT,
+    "copied_label_first": {**EXACT, "copied_label_epochs": 3},
+    "exact_negatives_longer": {**EXACT, "expert_epochs": 18},
     "instance_dropout": {**EXACT, "best_tile_dropout": 0.2},
     "sparsity": {**EXACT, "sparsity_weight": 1.0, "sparsity_warmup_epochs": 4},
     "sparsity_from_start": {**EXACT, "sparsity_weight": 1.0, "sparsity_warmup_epochs": 0},

@@ -10,8 +10,9 @@ from leafscout.errors import InputError
 from leafscout.gated_networks import TorchTokenNetwork, build_gated_transformer, count_later_macs
 from leafscout.losses.bag import bag_loss
 from leafscout.networks import count_macs
+from leafscout.recognisers.gate_kinds import GATE_KINDS
 from leafscout.recognisers.gated_transformer import GatedTransformer
-from leafscout.recognisers.token_gate import GATE_KINDS, TokenGate, draw_gates, token_magnitudes
+from leafscout.recognisers.token_gate import TokenGate, draw_gates, token_magnitudes
 
 CPU = torch.device("cpu")
 

@@ -5,11 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-GATE_KINDS = {
-    "straight_through": "kept where the logit is not negative",
-    "open": "kept always: the dense network, to compare with",
-    "gumbel": "the same with logistic noise in training, so that what is dropped is tried again",
-}
+from leafscout.recognisers.gate_kinds import GATE_KINDS
 
 OPEN_LOGIT = 2.0
 """A new gate is open: what the photo's label needs is learnt before anything is dropped."""

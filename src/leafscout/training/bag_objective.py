@@ -111,10 +111,11 @@ class BagObjective:
     positive_weight: Tensor
     labels_complete: bool
 
-    @property
-    def copies_labels(self) -> bool:
-        """Whether tiles get the label of their photo, so that none needs to be ranked."""
-        return self.recipe.bag_objective.startswith("copied_label")
+    def copies_labels(self, epoch: int) -> bool:
+        """Whether tiles get the label of their photo now, so that none needs to be ranked."""
+        if self.recipe.bag_objective.startswith("copied_label"):
+            return True
+        return epoch < self.recipe.copied_label_epochs
 
     def loss(
         self,
@@ -138,7 +139,7 @@ class BagObjective:
             epoch: from 0.
         """
         recipe, tile_logits = self.recipe, learned.tile_logits[None]
-        if self.copies_labels:
+        if self.copies_labels(epoch):
             smoothing = recipe.label_smoothing if recipe.bag_objective.endswith("smoothed") else 0.0
             total = copied_label_loss(tile_logits, truth, self.positive_weight, smoothing=smoothing)
         else:

@@ -118,7 +118,7 @@ class ExpertStage:
         lesson = _Lesson(
             index, pixels, tiles, augmentation, truth, epoch, np.random.default_rng([*rng_seed, 2])
         )
-        if self.objective.copies_labels and truth is not None:
+        if self.objective.copies_labels(epoch) and truth is not None:
             return self._learn_from_labels(lesson, truth)
         return self._learn_from_bag(lesson)
 

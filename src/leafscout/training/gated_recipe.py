@@ -8,7 +8,7 @@ from typing import Any
 
 from leafscout.diagnosis.pooling import POOLINGS
 from leafscout.errors import InputError
-from leafscout.recognisers.token_gate import GATE_KINDS
+from leafscout.recognisers.gate_kinds import GATE_KINDS
 from leafscout.training.recipes import StageSettings
 
 BUDGETS = {
@@ -36,7 +36,7 @@ class GatedRecipe:
         num_heads: of the attention.
         pooling: evidence of tokens → evidence of the photo.
         exact_negative_weight: weight of the loss on tokens of photos without the label.
-        gate_kind: a key of ``leafscout.recognisers.token_gate.GATE_KINDS``.
+        gate_kind: a key of ``leafscout.recognisers.gate_kinds.GATE_KINDS``.
         gate_budget: a key of ``BUDGETS``.
         gate_weight: λ, the weight of that cost; 0 asks for no dropping.
         keep_share: the prior of the bottleneck, or the share wanted of the hinge, inside (0, 1).

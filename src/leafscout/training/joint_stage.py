@@ -118,7 +118,9 @@ class JointStage:
         pixels = augmentation.move_pixels(photo.pixels)
         glance = augmentation.move_pixels(take_glance(photo, self.recipe.glance_px).pixels)
         tiles = lay_tiles((pixels.shape[0], pixels.shape[1]), self.recipe.tile_px)
-        out = self.network.scout(light(np.ascontiguousarray(glance)[None], augmentation, self.device))
+        out = self.network.scout(
+            light(np.ascontiguousarray(glance)[None], augmentation, self.device)
+        )
         score = pool_places_torch(out.score_map, tiles)[:, 0]
         chosen = draw_chosen(score.detach().cpu().numpy(), self.recipe, rng)
         batch = light(cut_tiles(pixels, tiles, chosen), augmentation, self.device)

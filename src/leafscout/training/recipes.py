@@ -87,6 +87,8 @@ class Recipe:
         expert_stage: training of the expert.
         scout_stage: training of the scout.
         bag_objective: a key of ``BAG_OBJECTIVES``.
+        copied_label_epochs: epochs at the start in which every tile gets its photo's labels: a
+            network without pretrained features may rank tiles by nothing, and never learn to.
         exclusive: photos show one disease or none: a softmax with healthy at 0 instead of a
             sigmoid for each label.
         context_pooling: ``none``, or a pooling over the features of all tiles that teaches the
@@ -151,6 +153,7 @@ class Recipe:
     expert_stage: StageSettings
     scout_stage: StageSettings
     bag_objective: str = "mil"
+    copied_label_epochs: int = 0
     exclusive: bool = False
     context_pooling: str = "none"
     best_tile_dropout: float = 0.0
@@ -368,15 +371,25 @@ def _check_objective(recipe: Recipe) -> None:
         value = getattr(recipe, name)
         if not 0.0 <= value < 1.0:
             raise InputError(f"Expected {name} in [0, 1), but got {value}.")
+    if not 0 <= recipe.copied_label_epochs < recipe.expert_stage.epochs:
+        raise InputError(
+            f"Expected copied_label_epochs from 0 and fewer than the expert's epochs "
+            f"({recipe.expert_stage.epochs}), but got {recipe.copied_label_epochs}."
+        )
     if recipe.sparsity_weight < 0 or recipe.sparsity_warmup_epochs < 0:
         raise InputError(
             "Expected sparsity_weight and sparsity_warmup_epochs from 0, but got "
             f"{recipe.sparsity_weight} and {recipe.sparsity_warmup_epochs}."
         )
+    _check_belongs_together(recipe)
+
+
+def _check_belongs_together(recipe: Recipe) -> None:
     wanted = {
         "exclusive": recipe.exclusive,
         "context_pooling": recipe.context_pooling != "none",
         "best_tile_dropout": recipe.best_tile_dropout > 0,
+        "copied_label_epochs": recipe.copied_label_epochs > 0,
     }
     if recipe.bag_objective != "mil" and any(wanted.values()):
         option = next(name for name, given in wanted.items() if given)
