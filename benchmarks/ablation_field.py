@@ -50,6 +50,7 @@ BASE: dict[str, Any] = {
     "expert_epochs": 12,
     "scout_epochs": 4,
     "exact_negative_weight": 0.0,
+    "copied_label_frac": 0.0,
 }
 EXACT: dict[str, Any] = {"exact_negative_weight": 0.5}
 ROWS: dict[str, dict[str, Any]] = {
@@ -73,7 +74,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "mil_transformer": {"pooling": "top_k_mean", "context_pooling": "transformer"},
     "mil_graph": {"pooling": "top_k_mean", "context_pooling": "graph"},
     "exact_negatives": EXACT,
-    "copied_label_first": {**EXACT, "copied_label_epochs": 3},
+    "copied_label_first": {**EXACT, "copied_label_frac": 0.25},
     "exact_negatives_longer": {**EXACT, "expert_epochs": 18},
     "instance_dropout": {**EXACT, "best_tile_dropout": 0.2},
     "sparsity": {**EXACT, "sparsity_weight": 1.0, "sparsity_warmup_epochs": 4},

@@ -95,6 +95,29 @@ def test_the_loss_depends_on_seed_epoch_and_photo_alone(spots: LabelTable, recip
     assert loss(first, 1) != loss(second, 0)
 
 
+def test_the_first_epochs_may_copy_labels_to_tiles(spots: LabelTable, recipe: Recipe) -> None:
+    photo = decode_photo(spots.paths[1])
+    four = replace(recipe, expert_stage=replace(recipe.expert_stage, epochs=4))
+
+    def losses(changed: Recipe) -> list[float]:
+        found = []
+        for epoch in range(4):
+            stage = make_stage(spots, changed)
+            stage.prepare()
+            torch.manual_seed(7)
+            found.append(float(stage.loss(1, photo, epoch).detach()))
+        return found
+
+    bags = losses(replace(four, copied_label_frac=0.0))
+    copied = losses(replace(four, bag_objective="copied_label"))
+    both = losses(replace(four, copied_label_frac=0.5))
+    assert both == [*copied[:2], *bags[2:]]
+    assert set(bags).isdisjoint(copied)
+    # A baseline that asks something else of a photo asks it from its first epoch.
+    background = replace(four, bag_objective="background_class")
+    assert losses(replace(background, copied_label_frac=0.5)) == losses(background)
+
+
 def test_validation_is_judged_by_average_precision(spots: LabelTable, recipe: Recipe) -> None:
     validation = make_stage(spots, recipe).validate()
     assert 0 <= validation.score <= 1

@@ -115,7 +115,8 @@ class BagObjective:
         """Whether tiles get the label of their photo now, so that none needs to be ranked."""
         if self.recipe.bag_objective.startswith("copied_label"):
             return True
-        return epoch < self.recipe.copied_label_epochs
+        first = int(self.recipe.copied_label_frac * self.recipe.expert_stage.epochs)
+        return self.recipe.bag_objective == "mil" and epoch < first
 
     def loss(
         self,

@@ -87,8 +87,9 @@ class Recipe:
         expert_stage: training of the expert.
         scout_stage: training of the scout.
         bag_objective: a key of ``BAG_OBJECTIVES``.
-        copied_label_epochs: epochs at the start in which every tile gets its photo's labels: a
-            network without pretrained features may rank tiles by nothing, and never learn to.
+        copied_label_frac: share of the expert's epochs, at the start, in which every tile gets its
+            photo's labels, 0..1: without pretrained features the best tiles are chance at first,
+            and may stay so.
         exclusive: photos show one disease or none: a softmax with healthy at 0 instead of a
             sigmoid for each label.
         context_pooling: ``none``, or a pooling over the features of all tiles that teaches the
@@ -153,7 +154,7 @@ class Recipe:
     expert_stage: StageSettings
     scout_stage: StageSettings
     bag_objective: str = "mil"
-    copied_label_epochs: int = 0
+    copied_label_frac: float = 0.0
     exclusive: bool = False
     context_pooling: str = "none"
     best_tile_dropout: float = 0.0
@@ -218,6 +219,7 @@ def tiny() -> Recipe:
         max_tiles_frac=0.5,
         expert_stage=stage,
         scout_stage=replace(stage, epochs=16, learning_rate=1e-3),
+        copied_label_frac=0.125,
     )
 
 
@@ -367,15 +369,10 @@ def _check_objective(recipe: Recipe) -> None:
     contexts = ["none", *CONTEXT_POOLING_NAMES]
     if recipe.context_pooling not in contexts:
         raise InputError(_unknown("context_pooling", recipe.context_pooling, contexts))
-    for name in ("best_tile_dropout", "label_smoothing"):
+    for name in ("best_tile_dropout", "copied_label_frac", "label_smoothing"):
         value = getattr(recipe, name)
         if not 0.0 <= value < 1.0:
             raise InputError(f"Expected {name} in [0, 1), but got {value}.")
-    if not 0 <= recipe.copied_label_epochs < recipe.expert_stage.epochs:
-        raise InputError(
-            f"Expected copied_label_epochs from 0 and fewer than the expert's epochs "
-            f"({recipe.expert_stage.epochs}), but got {recipe.copied_label_epochs}."
-        )
     if recipe.sparsity_weight < 0 or recipe.sparsity_warmup_epochs < 0:
         raise InputError(
             "Expected sparsity_weight and sparsity_warmup_epochs from 0, but got "
@@ -389,7 +386,6 @@ def _check_belongs_together(recipe: Recipe) -> None:
         "exclusive": recipe.exclusive,
         "context_pooling": recipe.context_pooling != "none",
         "best_tile_dropout": recipe.best_tile_dropout > 0,
-        "copied_label_epochs": recipe.copied_label_epochs > 0,
     }
     if recipe.bag_objective != "mil" and any(wanted.values()):
         option = next(name for name, given in wanted.items() if given)
