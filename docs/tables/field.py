@@ -25,6 +25,8 @@ NAMES = {
     "mil_transformer": "best five, and a transformer over tiles",
     "mil_graph": "best five, and a graph over tiles",
     "exact_negatives": "**best five, with exact negatives**",
+    "copied_label_first": "**exact negatives, after a quarter of the epochs with copied labels**",
+    "exact_negatives_longer": "exact negatives, half as many epochs again",
     "instance_dropout": "exact negatives, best tile now and then left out",
     "sparsity": "exact negatives, with sparsity after a warm-up",
     "sparsity_from_start": "exact negatives, with sparsity from the start",
