@@ -219,7 +219,6 @@ def tiny() -> Recipe:
         max_tiles_frac=0.5,
         expert_stage=stage,
         scout_stage=replace(stage, epochs=16, learning_rate=1e-3),
-        copied_label_frac=0.125,
     )
 
 
