@@ -34,6 +34,7 @@ from typing import Any
 import numpy as np
 
 from origin import read_commit
+from result_file import write_json
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "ablation_field"
@@ -440,12 +441,6 @@ def describe_origin(command: str) -> dict[str, Any]:
         "seed": FIELD_SEED,
         "machine": f"{platform.machine()}, {platform.system()}, 1 thread",
     }
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n")
-    partial.replace(path)
 
 
 def report() -> None:

@@ -29,6 +29,7 @@ import numpy as np
 
 import ablation_field as field
 from origin import read_commit
+from result_file import write_json
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "ablation_scout"
@@ -380,13 +381,6 @@ def hide_tiles(evidence: np.ndarray, share: float, seed: int, index: int) -> np.
 
 def mean(values: Any) -> float:
     return float(np.mean([float(value) for value in values]))
-
-
-def write_json(path: Path, values: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(values, indent=1) + "\n")
-    partial.replace(path)
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from origin import find_data, read_commit
+from result_file import write_json
 
 HERE = Path(__file__).parent
 RUNS = Path(os.environ.get("COFFEE_RUNS", HERE.parent / "runs" / "coffee3"))
@@ -71,9 +72,7 @@ def main() -> None:
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}",
         "rows": rows,
     }
-    partial = RESULT.with_suffix(".part")
-    partial.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-    partial.replace(RESULT)
+    write_json(RESULT, result, ensure_ascii=False)
 
 
 if __name__ == "__main__":

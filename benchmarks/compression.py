@@ -40,6 +40,7 @@ from leafscout.networks import TorchNetworks, count_macs
 from leafscout.photos.decode import open_photo
 from leafscout.photos.tiles import cut_tiles
 from leafscout.types import Pixels
+from result_file import write_json
 from timing import describe_run, time_in_turns
 
 HERE = Path(__file__).parent
@@ -297,8 +298,7 @@ def main() -> None:
         "expert": manifest.expert,
         "variants": rows,
     }
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_json(given.out, result)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from leafscout.cli.demo_command import TEST_PHOTOS, TRAIN_PHOTOS, pointing_chance
+from result_file import write_json
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "demo_seeds.json"
@@ -103,10 +104,7 @@ def main() -> None:
         "test_photos": TEST_PHOTOS,
         "rows": rows,
     }
-    RESULT.parent.mkdir(exist_ok=True)
-    draft = RESULT.with_suffix(".part")
-    draft.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    draft.replace(RESULT)
+    write_json(RESULT, result)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ import numpy as np
 
 from ablation_field import field_folder, macro_auc, quiet, score_photos
 from origin import read_commit
+from result_file import write_json
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "distillation"
@@ -435,9 +436,7 @@ def continue_students(names: list[str]) -> None:
         "teacher": best_teacher().name,
         "rows": list(rows.values()),
     }
-    partial = target.with_suffix(".partial")
-    partial.write_text(json.dumps(result, indent=1) + "\n")
-    partial.replace(target)
+    write_json(target, result)
 
 
 def draw() -> None:
@@ -585,9 +584,7 @@ def main() -> None:
             if path.exists():
                 continue
             found = run_cell(cell, seed)
-            partial = path.with_suffix(".partial")
-            partial.write_text(json.dumps(found, indent=1) + "\n")
-            partial.replace(path)
+            write_json(path, found)
             print(cell, seed, found["train_cpu_s"], found["macro_auc_all_tiles"], flush=True)
 
 

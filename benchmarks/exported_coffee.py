@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from leafscout.evaluation.comparison import macro_average_precision, macro_f1
+from result_file import write_json
 from timing import describe_run, summarise
 
 HERE = Path(__file__).parent
@@ -222,10 +223,7 @@ def main() -> None:
         "labels": labels,
         "models": models,
     }
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    part = given.out.with_suffix(".part")
-    part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    part.replace(given.out)
+    write_json(given.out, result)
 
 
 if __name__ == "__main__":

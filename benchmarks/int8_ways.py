@@ -36,6 +36,7 @@ from leafscout.manifest import read_manifest
 from leafscout.model import GlanceAndFocus
 from leafscout.photos.decode import open_photo
 from leafscout.types import Pixels
+from result_file import write_json
 from timing import describe_run
 
 HERE = Path(__file__).parent
@@ -218,10 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "calibration_tiles": len(shop.seen.tiles),
             "ways": {name: ways[name] for name in WAYS if name in ways},
         }  # fmt: skip
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        part = given.out.with_suffix(".part")
-        part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        part.replace(given.out)
+        write_json(given.out, result)
 
 
 if __name__ == "__main__":

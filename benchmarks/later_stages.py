@@ -21,6 +21,7 @@ from typing import Any
 
 import ablation_field as field
 from origin import read_commit
+from result_file import write_json
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "later_stages"
@@ -113,10 +114,10 @@ def main() -> None:
     for seed in given.seed or SEEDS:
         path = RESULTS / f"{seed}.json"
         if not path.exists():
-            field.write_json(path, run_seed(seed))
+            write_json(path, run_seed(seed))
     seeds = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
     origin = field.describe_origin("run")
-    field.write_json(
+    write_json(
         RESULTS.parent / "later_stages.json",
         {
             **origin,

@@ -38,6 +38,7 @@ from megapixel_networks import TILE_PX
 from megapixel_plots import plot_results
 from megapixel_tasks import digits_inside, score_answers
 from origin import read_commit
+from result_file import write_json
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "megapixel_digits"
@@ -93,14 +94,6 @@ def score_outcome(outcome: Outcome, data: CanvasSet) -> dict[str, float]:
 def cell_path(row: str, side_px: int, canvases: int, seed: int) -> Path:
     """Where the result of one cell lies."""
     return RESULTS / f"{row}_{side_px}_{canvases}_{seed}.json"
-
-
-def write_json(path: Path, value: object) -> None:
-    """Write a result under a temporary name, then move it to its place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-    part.replace(path)
 
 
 def origin(digits: Path | None) -> dict[str, Any]:

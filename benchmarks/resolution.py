@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 
 from origin import read_commit
+from result_file import write_json
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "resolution"
@@ -214,12 +215,6 @@ def run_cell(lesion_px: int, model: str, seed: int) -> dict[str, Any]:
         "cpu_s": round(time.process_time() - started, 1),
         "commit": read_commit(),
     }
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n")
-    partial.replace(path)
 
 
 def report() -> None:

@@ -23,6 +23,7 @@ import numpy as np
 import ablation_field as field
 import ablation_scout as ablation
 from origin import read_commit
+from result_file import write_json
 
 RESULTS = Path(__file__).parent / "results"
 TILES_READ = (2, 4, 8)
@@ -426,7 +427,7 @@ def main() -> None:
     parser.add_argument("command", choices=sorted(measures))
     command = parser.parse_args().command
     result = measures[command]()
-    ablation.write_json(RESULTS / f"scout_{command}.json", result)
+    write_json(RESULTS / f"scout_{command}.json", result)
 
 
 if __name__ == "__main__":

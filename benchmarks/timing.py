@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import statistics
@@ -13,6 +12,8 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from result_file import write_json
 
 PACKAGES = (
     "leafscout",
@@ -102,9 +103,5 @@ def _processor() -> str:
 
 def write_result(path: Path, figures: dict[str, Any]) -> None:
     """Write figures with what they depend on, and print where."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({**describe_run(), **figures}, indent=1, ensure_ascii=False) + "\n"
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    write_json(path, {**describe_run(), **figures}, ensure_ascii=False)
     print(f"wrote {path}")

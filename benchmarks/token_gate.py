@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from origin import read_commit
+from result_file import write_json
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "token_gate"
@@ -397,13 +398,6 @@ def result_file(row: str, seed: int) -> Path:
     return RESULTS / f"{row}_{seed}.json"
 
 
-def write_result(path: Path, values: dict[str, Any]) -> None:
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(values, indent=1) + "\n")
-    partial.replace(path)
-
-
 def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     parser = argparse.ArgumentParser()
@@ -416,14 +410,14 @@ def main() -> None:
         return
     for seed in options.seed or SEEDS:
         if options.command == "time":
-            write_result(result_file("time", seed), measure_time(seed))
+            write_json(result_file("time", seed), measure_time(seed))
             continue
         for row in options.row or [FIRST, *ROWS]:
             path = result_file(row, seed)
             if path.exists() and weights_file(row, seed).exists():
                 continue
             cell = run_cell(row, seed)
-            write_result(path, cell)
+            write_json(path, cell)
             shown = ("row", "seed", "macro_auc", "macro_f1", "kept_healthy", "kept_diseased")
             print(json.dumps({key: cell[key] for key in shown}), flush=True)
 

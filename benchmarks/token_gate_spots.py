@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from origin import read_commit
+from result_file import write_json
 
 RESULTS = Path(__file__).parent / "results"
 COLOURS = {"red": (200, 30, 30), "blue": (30, 30, 200)}
@@ -187,8 +188,7 @@ def main() -> None:
         "machine": f"{platform.machine()}, {platform.system()}, 1 thread",
     }
     path = RESULTS / f"token_gate_{'spots' if command == 'learn' else 'compute'}.json"
-    path.with_suffix(".partial").write_text(json.dumps(result, indent=1) + "\n")
-    path.with_suffix(".partial").replace(path)
+    write_json(path, result)
 
 
 if __name__ == "__main__":

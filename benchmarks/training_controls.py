@@ -44,6 +44,7 @@ from leafscout.evaluation.scores import roc_auc
 from leafscout.inference.load import load
 from leafscout.training.run import TrainOptions, train
 from origin import read_commit
+from result_file import write_json
 
 HERE = Path(__file__).parent
 CELLS = HERE / "results" / "training_controls"
@@ -167,12 +168,6 @@ def run_cell(name: str, given: argparse.Namespace, seed: int) -> dict[str, Any]:
     write_json(path, row)
     print(json.dumps({name: row}), flush=True)
     return row
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    draft = path.with_suffix(".part")
-    draft.write_text(json.dumps(content, indent=1) + "\n")
-    draft.replace(path)
 
 
 def main() -> None:

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from origin import read_commit
+from result_file import write_json
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "training_memory.json"
@@ -183,9 +184,7 @@ def main() -> None:
         "photos": PHOTOS,
         "rows": rows,
     }
-    partial = RESULT.with_suffix(".part")
-    partial.write_text(json.dumps(result, indent=1) + "\n")
-    partial.replace(RESULT)
+    write_json(RESULT, result)
 
 
 if __name__ == "__main__":

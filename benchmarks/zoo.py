@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from result_file import write_json
 from timing import describe_run, time_in_turns
 
 HERE = Path(__file__).parent
@@ -323,10 +324,7 @@ def write_result(path: Path, result: dict[str, Any]) -> None:
                      if name in result["networks"]},
         "two_threads": result["two_threads"],
     }  # fmt: skip
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    part.replace(path)
+    write_json(path, result)
 
 
 def draw(result: dict[str, Any], path: Path) -> None:

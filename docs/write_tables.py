@@ -14,12 +14,11 @@ import json
 import pkgutil
 import re
 import sys
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import tables
+from tables.wording import Tables
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -29,9 +28,9 @@ ROW = re.compile(r"^\| ([A-Z]+\d[^|]*) \| ([^|]*) \| ([^|]*) \|$", re.MULTILINE)
 BLOCK = re.compile(r"<!-- table: (\w+) -->\n.*?<!-- end of table -->", re.DOTALL)
 
 
-def collect_tables() -> dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]]:
+def collect_tables() -> Tables:
     """Name of a table → its file in ``benchmarks/results`` and what turns that into lines."""
-    found: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {}
+    found: Tables = {}
     for module in pkgutil.iter_modules(tables.__path__):
         found |= getattr(import_module(f"tables.{module.name}"), "TABLES", {})
     return found

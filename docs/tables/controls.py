@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from tables.wording import origin
+from tables.wording import Tables, origin
 
 
 def controls_table(result: dict[str, Any]) -> list[str]:
@@ -101,9 +100,8 @@ def _mb(count: float) -> str:
     return f"{count / 1e6:,.0f} MB"
 
 
-TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
+TABLES: Tables = {
     "training_controls": ("training_controls", controls_table),
     "coffee_audit": ("coffee_audit", coffee_audit_table),
     "training_memory": ("training_memory", memory_table),
 }
-"""Name of a table → its file in ``benchmarks/results`` and what turns that into lines."""

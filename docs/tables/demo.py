@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from tables.wording import interval
+from tables.wording import Tables, interval
 
 
 def demo_table(result: dict[str, Any]) -> list[str]:
@@ -38,7 +37,6 @@ def demo_table(result: dict[str, Any]) -> list[str]:
     return lines
 
 
-TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
+TABLES: Tables = {
     "demo": ("demo_seeds", demo_table),
 }
-"""Name of a table → its file in ``benchmarks/results`` and what turns that into lines."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import groupby
 from typing import Any
+
+from tables.wording import Tables
 
 NAMES = {
     "resized": "canvas resized, one network",
@@ -159,9 +161,8 @@ def _commits(cells: list[dict[str, Any]]) -> str:
     return f"commit{'s' if len(found) > 1 else ''} {', '.join(found)}"
 
 
-TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
+TABLES: Tables = {
     "digits_accuracy": ("megapixel_digits", accuracy_table),
     "digits_cost": ("megapixel_digits", cost_table),
     "digits_published": ("megapixel_digits", published_table),
 }
-"""Name of a table → its file in ``benchmarks/results`` and what turns that into lines."""

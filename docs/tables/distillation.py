@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from statistics import mean
 from typing import Any
 
-from tables.wording import interval
+from tables.wording import Tables, interval
 
 WAYS = {
     "teacher_wide": "teacher, wide",
@@ -174,10 +173,9 @@ def soft_table(result: dict[str, Any]) -> list[str]:
     return lines
 
 
-TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
+TABLES: Tables = {
     "distillation": ("distillation", ways_table),
     "distillation_nearness": ("distillation", nearness_table),
     "distillation_continued": ("distillation_continued", continued_table),
     "soft_labels": ("soft_labels", soft_table),
 }
-"""Name of a table → its file in ``benchmarks/results`` and what turns that into lines."""

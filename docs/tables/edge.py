@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from tables.speed import describe_machine
+from tables.wording import Tables
 
 
 def parity_table(result: dict[str, Any]) -> list[str]:
@@ -151,11 +151,10 @@ def compression_table(result: dict[str, Any]) -> list[str]:
     return lines
 
 
-TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
+TABLES: Tables = {
     "export_parity": ("export_parity", parity_table),
     "exported": ("exported_coffee", exported_table),
     "exported_command": ("exported_coffee", command_table),
     "int8_ways": ("int8_ways", int8_table),
     "compression": ("compression", compression_table),
 }
-"""Name of a table → its file in ``benchmarks/results`` and what turns that into lines."""

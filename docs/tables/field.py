@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from tables.wording import origin
+from tables.wording import Tables, origin
 
 NAMES = {
     "resized_photo": "one network on the resized photo",
@@ -168,11 +167,10 @@ def _foot(result: dict[str, Any]) -> str:
     )
 
 
-TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
+TABLES: Tables = {
     "field": ("field", field_table),
     "field_sparsity": ("field", sparsity_table),
     "field_foreground": ("field_foreground", foreground_table),
     "later_stages": ("later_stages", later_stages_table),
     "resolution": ("resolution", resolution_table),
 }
-"""Name of a table → its file in ``benchmarks/results`` and what turns that into lines."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
+
+from tables.wording import Tables
 
 NAMES = {
     "dense": "dense: no gate",
@@ -139,11 +140,10 @@ def _origin(result: dict[str, Any]) -> str:
     )
 
 
-TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
+TABLES: Tables = {
     "gate_spots": ("token_gate_spots", spots_table),
     "gate_compute": ("token_gate_compute", compute_table),
     "gate": ("token_gate", gate_table),
     "gate_time": ("token_gate", time_table),
     "gate_gradients": ("token_gate", gradient_table),
 }
-"""Name of a table → its file in ``benchmarks/results`` and what turns that into lines."""

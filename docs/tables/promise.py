@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from tables.wording import origin
+from tables.wording import Tables, origin
 
 
 def promise_table(result: dict[str, Any]) -> list[str]:
@@ -39,7 +38,6 @@ def promise_table(result: dict[str, Any]) -> list[str]:
     return lines
 
 
-TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
+TABLES: Tables = {
     "promise": ("promise_coverage", promise_table),
 }
-"""Name of a table → its file in ``benchmarks/results`` and what turns that into lines."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from tables.wording import interval, name_of, origin
+from tables.wording import Tables, interval, name_of, origin
 
 
 def coffee_table(result: dict[str, Any]) -> list[str]:
@@ -153,7 +152,7 @@ def rice_table(result: dict[str, Any]) -> list[str]:
     return lines
 
 
-TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
+TABLES: Tables = {
     "coffee": ("coffee", coffee_table),
     "coffee_untouched": ("coffee_untouched", coffee_table),
     "coffee_untouched_labels": ("coffee_untouched", coffee_label_table),
@@ -164,4 +163,3 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
     "coffee_steps": ("coffee_steps", coffee_steps_table),
     "rice": ("rice", rice_table),
 }
-"""Name of a table → its file in ``benchmarks/results`` and what turns that into lines."""

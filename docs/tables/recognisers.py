@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from statistics import mean
 from typing import Any
+
+from tables.wording import Tables
 
 Record = dict[str, Any]
 
@@ -174,11 +175,10 @@ def explanations_table(result: Record) -> list[str]:
     return lines
 
 
-TABLES: dict[str, tuple[str, Callable[[Record], list[str]]]] = {
+TABLES: Tables = {
     "spatial_transformer": ("recogniser_parts", turns_table),
     "grouped_convolution": ("recogniser_parts", groups_table),
     "arcface_margins": ("recogniser_parts", margins_table),
     "looking_again": ("recogniser_parts", again_table),
     "explanations": ("explanations", explanations_table),
 }
-"""Name of a table → its file in ``benchmarks/results`` and what turns that into lines."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from tables.wording import Tables
+
 Tests = dict[str, dict[str, Any]]
 
 
@@ -134,8 +136,7 @@ _WORDS: dict[str, Callable[[dict[str, Any]], tuple[str, str]]] = {
     "loading, watched": _watched,
 }
 
-TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
+TABLES: Tables = {
     "faults": ("reliability", faults_table),
     "protections_removed": ("reliability", removal_table),
 }
-"""Name of a table → its file in ``benchmarks/results`` and what turns that into lines."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
+
+from tables.wording import Tables
 
 ROWS = {
     "base": "probability as target, values alone (the default)",
@@ -249,7 +251,7 @@ def answers_table(result: dict[str, Any]) -> list[str]:
     return [*lines, "", f"Macro-AUC of the loudest tile read. {_source(result)}"]
 
 
-TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
+TABLES: Tables = {
     "scout_learning": ("scout", learning_table),
     "scout_sizes": ("scout", sizes_table),
     "scout_uncertain": ("scout_uncertain", uncertain_table),
@@ -257,4 +259,3 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
     "scout_answers": ("scout_peaks", answers_table),
     "scout_closer": ("scout_closer", closer_table),
 }
-"""Name of a table → its file in ``benchmarks/results`` and what turns that into lines."""

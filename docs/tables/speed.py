@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
+
+from tables.wording import Tables
 
 TUNED, DEAR = "a tuned", "a"
 TARGETS: tuple[tuple[str, str, str, float], ...] = (
@@ -196,7 +197,7 @@ def folder_table(result: dict[str, Any]) -> list[str]:
     return lines
 
 
-TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
+TABLES: Tables = {
     "speed_chains": ("file_to_diagnosis", chains_table),
     "speed_targets": ("file_to_diagnosis", targets_table),
     "speed_stages": ("file_to_diagnosis", stages_table),
@@ -204,4 +205,3 @@ TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
     "speed_growth": ("growth", growth_table),
     "speed_folder": ("folder_throughput", folder_table),
 }
-"""Name of a table → its file in ``benchmarks/results`` and what turns that into lines."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from tables.wording import origin
+from tables.wording import Tables, origin
 
 
 def threshold_table(result: dict[str, Any]) -> list[str]:
@@ -23,7 +22,6 @@ def threshold_table(result: dict[str, Any]) -> list[str]:
     return lines
 
 
-TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
+TABLES: Tables = {
     "thresholds": ("threshold_bagging", threshold_table),
 }
-"""Name of a table → its file in ``benchmarks/results`` and what turns that into lines."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+Tables: TypeAlias = dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]]
+"""Name of a table → its file in ``benchmarks/results`` and what turns that into lines."""
 
 MODEL_NAMES = {
     "fusion_off": "glance and focus, fusion off",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
+
+from tables.wording import Tables
 
 WAYS = {
     "eager channels-last": "PyTorch",
@@ -227,11 +229,10 @@ def _rounds(result: dict[str, Any]) -> str:
     return " or ".join(sorted({str(one["rounds"]) for one in result["networks"].values()}))
 
 
-TABLES: dict[str, tuple[str, Callable[[dict[str, Any]], list[str]]]] = {
+TABLES: Tables = {
     "zoo": ("zoo", zoo_table),
     "zoo_recipes": ("zoo", recipes_table),
     "zoo_macs": ("zoo", macs_table),
     "zoo_compile": ("zoo", compile_table),
     "zoo_threads": ("zoo", threads_table),
 }
-"""Name of a table → its file in ``benchmarks/results`` and what turns that into lines."""

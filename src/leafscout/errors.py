@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from leafscout.plain_text import printable
 
 
@@ -29,3 +31,21 @@ class PhotoError(InputError):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+def describe_unknown(kind: str, name: str, known: Iterable[str], *, nearest: int = 0) -> str:
+    """Two or three sentences for a name that is none of those known.
+
+    Args:
+        kind: of thing, such as ``recipe``.
+        name: what was given.
+        known: all names that would do.
+        nearest: so many of them that look alike are offered at most.
+    """
+    hint, known = "", list(known)
+    if nearest:
+        import difflib
+
+        near = difflib.get_close_matches(str(name), known, n=nearest, cutoff=0.4)
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    return f"There is no {kind} called {name!r}.{hint} Expected one of: {', '.join(known)}."

@@ -1,6 +1,7 @@
 """The run folder: begun once, gone on with only under the same plan."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from leafscout.errors import InputError
 from leafscout.photos.labels import LabelTable
+from leafscout.training.photo_uses import read_splits
 from leafscout.training.run_folder import (
     PLAN_VERSION,
     fingerprint_data,
@@ -108,6 +110,17 @@ def test_splits_are_written_once_and_then_kept(spots: LabelTable, tmp_path: Path
     ):
         with pytest.raises(InputError, match="other splits, or with its photos in another order"):
             write_splits(tmp_path, table, names, *rest)
+
+
+def test_names_that_a_spreadsheet_would_run_are_read_back(
+    spots: LabelTable, tmp_path: Path
+) -> None:
+    names = ("=1.jpg", "+2.jpg", "@3.jpg", *spots.names[3:])
+    splits = ["train"] * 8 + ["val"] * 4
+    table = replace(spots, names=names)
+    write_splits(tmp_path, table, splits, list(range(12)), [("s", "p")] * 12)
+    assert "'=1.jpg" in (tmp_path / "splits.csv").read_text()
+    assert read_splits(tmp_path) == list(zip(names, splits, strict=True))
 
 
 def test_rows_with_commas_and_no_rows(tmp_path: Path) -> None:

@@ -25,15 +25,10 @@ from leafscout.training.chosen_tiles import (
 )
 from leafscout.training.joint_stage import JointStage, ScoutAndExpert
 from leafscout.training.loop import Validation
-from leafscout.training.recipes import (
-    EXPERT_TIME_FRAC,
-    SCOUT_TIME_FRAC,
-    Recipe,
-    choose_recipe,
-    recipe_from_dict,
-)
+from leafscout.training.recipes import Recipe, choose_recipe, recipe_from_dict
 from leafscout.training.run import TrainOptions, train
-from leafscout.training.stages import StageRunner, time_frac
+from leafscout.training.stage_settings import time_frac
+from leafscout.training.stages import StageRunner
 
 CPU = torch.device("cpu")
 
@@ -131,8 +126,8 @@ def test_a_joint_stage_does_not_pull_the_scout_to_another_target() -> None:
 
 
 def test_time_is_shared_as_before_and_later_stages_leave_some() -> None:
-    assert time_frac(("expert", "scout"), 0) == pytest.approx(EXPERT_TIME_FRAC)
-    assert time_frac(("expert", "scout"), 1) == pytest.approx(SCOUT_TIME_FRAC)
+    assert time_frac(("expert", "scout"), 0) == pytest.approx(0.6)
+    assert time_frac(("expert", "scout"), 1) == pytest.approx(0.85)
     stages, left = ("expert", "scout", "joint", "alternate"), 1.0
     for index in range(len(stages)):
         left *= 1 - time_frac(stages, index)

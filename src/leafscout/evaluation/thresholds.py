@@ -122,10 +122,7 @@ def thresholds_for_recall(truth: NDArray[Any], probs: NDArray[Any], target: floa
     Raises:
         InputError: when shapes do not fit, a probability or the target is out of range.
     """
-    if not 0 < target <= 1:
-        raise InputError(
-            f"Expected a wanted recall above 0 and up to 1, but got {target}. Use 0.95 for 95%."
-        )
+    _check_target("recall", target)
     truth, probs = check_truth_and_probs(truth, probs)
 
     def choose(cuts: _Cuts) -> float:
@@ -151,10 +148,7 @@ def thresholds_for_precision(
     Raises:
         InputError: when shapes do not fit, a probability or the target is out of range.
     """
-    if not 0 < target <= 1:
-        raise InputError(
-            f"Expected a wanted precision above 0 and up to 1, but got {target}. Use 0.95 for 95%."
-        )
+    _check_target("precision", target)
     truth, probs = check_truth_and_probs(truth, probs)
 
     def choose(cuts: _Cuts) -> float:
@@ -224,3 +218,10 @@ def _cut(truth: BoolArray, probs: Floats) -> _Cuts:
         found=np.cumsum(everyone).astype(np.float64),
         positives=int(truth.sum()),
     )
+
+
+def _check_target(name: str, target: float) -> None:
+    if not 0 < target <= 1:
+        raise InputError(
+            f"Expected a wanted {name} above 0 and up to 1, but got {target}. Use 0.95 for 95%."
+        )

@@ -17,9 +17,9 @@ from leafscout.focus.expert import EXPERT_STRIDE
 from leafscout.networks import bfloat16_helps, choose_device
 from leafscout.nn.backbones import build_backbone
 from leafscout.photos.labels import LabelTable, read_labels
-from leafscout.plain_text import undo_defuse
 from leafscout.training.gated_recipe import GATED_FAMILY
 from leafscout.training.loop import LoopOptions, train_stage
+from leafscout.training.photo_uses import read_splits
 from leafscout.training.progress import TrainingProgress
 from leafscout.training.recipes import choose_recipe, recipe_from_dict
 from leafscout.training.resized_baseline import ResizedPhotoNetwork, ResizedPhotoStage
@@ -120,8 +120,7 @@ def _splits_of(
         complete=plan["labels_complete"],
         photos_root=Path(plan["photos_root"]) if plan["photos_root"] else None,
     )
-    with (run / "splits.csv").open(encoding="utf-8", newline="") as file:
-        split_of = {undo_defuse(row["image"]): row["split"] for row in csv.DictReader(file)}
+    split_of = dict(read_splits(run))
     if tuple(table.labels) != labels or set(split_of) != set(table.names):
         raise InputError(f"{data} no longer holds the photos and labels that {run} was trained on.")
     names = np.array([split_of[name] for name in table.names])

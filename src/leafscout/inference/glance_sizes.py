@@ -7,7 +7,6 @@ run's own, learns at its size, gets rules of its own, and is shown the same lesi
 from __future__ import annotations
 
 import copy
-import csv
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -35,6 +34,7 @@ from leafscout.training.checkpoint import write_atomically
 from leafscout.training.evidence_pass import gather_evidence
 from leafscout.training.fit_rules import FittedRules, fit_rules
 from leafscout.training.loop import LoopOptions, train_stage
+from leafscout.training.photo_uses import SPLITS, read_splits
 from leafscout.training.progress import TrainingProgress
 from leafscout.training.recipes import Recipe, recipe_from_dict
 from leafscout.training.run_folder import read_plan, save_model
@@ -168,17 +168,15 @@ def _prepare_folder(run: Path) -> Path:
 
 def _read_parts(run: Path, table: LabelTable) -> tuple[LabelTable, LabelTable]:
     """Training and validation photos, as the run had them."""
-    path = run / "splits.csv"
-    if not path.is_file():
-        raise InputError(f"{run} has no splits.csv: it is not the folder of a finished training.")
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    if [row["image"] for row in rows] != list(table.names):
+    if not (run / SPLITS).is_file():
+        raise InputError(f"{run} has no {SPLITS}: it is not the folder of a finished training.")
+    known = read_splits(run)
+    if [name for name, _ in known] != list(table.names):
         raise InputError(
             f"{table.source} does not name the photos that {run} was trained on, in their order. "
             "Give the data that the run was trained with."
         )
-    splits = np.array([row["split"] for row in rows])
+    splits = np.array([split for _, split in known])
     return table.subset(np.flatnonzero(splits == "train")), table.subset(
         np.flatnonzero(splits == "val")
     )

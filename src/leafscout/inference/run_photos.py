@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 from leafscout.errors import InputError
 from leafscout.photos.decode import list_photos
-from leafscout.plain_text import undo_defuse
+from leafscout.training.photo_uses import SPLITS, read_splits
 
 
 def find_run_photos(run: Path, split: str, *, option: str) -> list[Path]:
@@ -22,17 +21,15 @@ def find_run_photos(run: Path, split: str, *, option: str) -> list[Path]:
     Raises:
         InputError: when the run does not say, or they are no longer there.
     """
-    path = run / "splits.csv"
-    if not path.is_file():
+    if not (run / SPLITS).is_file():
         raise InputError(
-            f"{run} does not say which photos it was made with: splits.csv is missing. "
+            f"{run} does not say which photos it was made with: {SPLITS} is missing. "
             f"Name photos with {option}."
         )
     from leafscout.training.run_folder import read_plan
 
     plan = read_plan(run)
-    with path.open(encoding="utf-8", newline="") as file:
-        names = [undo_defuse(row["image"]) for row in csv.DictReader(file) if row["split"] == split]
+    names = [name for name, one in read_splits(run) if one == split]
     data = Path(plan["data"])
     root = plan.get("photos_root") or (data if data.is_dir() else data.parent)
     photos = [Path(root) / name for name in names]

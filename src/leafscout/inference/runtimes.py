@@ -10,7 +10,7 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
-from leafscout.errors import InputError
+from leafscout.errors import InputError, describe_unknown
 from leafscout.inference.graph_networks import usable_cores
 from leafscout.manifest import MANIFEST_NAME, Manifest, read_manifest
 from leafscout.model import Networks
@@ -99,9 +99,7 @@ def find_model(folder: Path, runtime: str | None = None) -> StoredModel:
         InputError: no model, none of this runtime, or one that is damaged or out of date.
     """
     if runtime is not None and runtime not in INSTALLS:
-        raise InputError(
-            f"There is no runtime called {runtime!r}. Expected one of: {', '.join(INSTALLS)}."
-        )
+        raise InputError(describe_unknown("runtime", runtime, INSTALLS))
     if not folder.is_dir():
         raise InputError(f"There is no run folder {folder}. Train one with `leafscout train`.")
     if not (folder / "plan.json").is_file():

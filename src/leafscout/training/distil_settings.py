@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Protocol
 
-from leafscout.errors import InputError
+from leafscout.errors import InputError, describe_unknown
 
 DISTIL_MODES = {
     "none": "from the photos' labels alone",
@@ -70,14 +70,10 @@ def check_distil(chosen: DistilChoices) -> None:
         InputError: unknown names, values out of range, or settings that do not go together.
     """
     if chosen.distil_mode not in DISTIL_MODES:
-        raise InputError(
-            f"There is no distil_mode called {chosen.distil_mode!r}. Expected one of: "
-            f"{', '.join(DISTIL_MODES)}."
-        )
+        raise InputError(describe_unknown("distil_mode", chosen.distil_mode, DISTIL_MODES))
     if chosen.distil_features not in FEATURE_CHOICES:
         raise InputError(
-            f"There is no distil_features called {chosen.distil_features!r}. Expected one of: "
-            f"{', '.join(FEATURE_CHOICES)}."
+            describe_unknown("distil_features", chosen.distil_features, FEATURE_CHOICES)
         )
     levels = read_levels(chosen.distil_levels)
     if chosen.distil_mode == "mutual" and "photo" in levels:

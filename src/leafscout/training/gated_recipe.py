@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from leafscout.diagnosis.pooling import POOLINGS
-from leafscout.errors import InputError
+from leafscout.errors import InputError, describe_unknown
 from leafscout.recognisers.gate_kinds import GATE_KINDS
 from leafscout.training.recipes import StageSettings
 
@@ -168,6 +168,4 @@ def _check(recipe: GatedRecipe) -> None:
     ):
         value = getattr(recipe, name)
         if value not in known:
-            raise InputError(
-                f"There is no {name} called {value!r}. Expected one of: {', '.join(known)}."
-            )
+            raise InputError(describe_unknown(name, value, known))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,26 +18,17 @@ from leafscout.evaluation.thresholds import bagged_f1_thresholds
 from leafscout.gated_model import GatedModel
 from leafscout.gated_networks import TorchTokenNetwork, build_gated_transformer
 from leafscout.glance.choose import ChoiceRule
-from leafscout.manifest import (
-    MANIFEST_NAME,
-    MANIFEST_VERSION,
-    ChoiceEntry,
-    GateEntry,
-    Manifest,
-    seal_manifest,
-    sha256_of,
-)
+from leafscout.manifest import GateEntry
 from leafscout.model import Rules
 from leafscout.photos.labels import LabelTable
 from leafscout.photos.loader import load_photos
 from leafscout.recognisers.gated_transformer import GatedTransformer
-from leafscout.training.checkpoint import save_tensors, write_atomically
 from leafscout.training.fit_rules import FittedRules
 from leafscout.training.gate_stage import GateStage
 from leafscout.training.gated_recipe import GatedRecipe
 from leafscout.training.loop import LoopOptions, train_stage
 from leafscout.training.progress import TrainingProgress
-from leafscout.training.run_folder import write_rows
+from leafscout.training.run_folder import write_model, write_rows
 from leafscout.types import FloatArray
 
 GATED_TIME_FRAC = 0.9
@@ -47,7 +37,6 @@ GATED_TIME_FRAC = 0.9
 KEEP_PROB = 0.5
 """A token is kept where keeping is likelier than not, as in training."""
 
-NETWORK_FILE = "gated.safetensors"
 STAGE = "gated"
 
 
@@ -168,39 +157,22 @@ def _fit(
 def save_gated_model(
     run: Path, stage: GateStage, fitted: FittedRules, data_fingerprint: str
 ) -> Path:
-    """Write ``model/``: the weights first, the manifest with their hash last.
+    """Write the ``model/`` of one network.
 
     Returns:
         The model folder.
     """
-    folder = run / "model"
-    folder.mkdir(exist_ok=True)
-    weights = folder / NETWORK_FILE
-    save_tensors(weights, stage.network.state_dict(), {"network": STAGE})
-    rules, recipe = fitted.rules, stage.recipe
-    manifest = Manifest(
-        version=MANIFEST_VERSION,
+    recipe = stage.recipe
+    return write_model(
+        run,
+        {STAGE: stage.network},
+        fitted,
         leafscout=leafscout.__version__,
-        labels=rules.labels,
         expert=recipe.stem,
         scout=recipe.stem,
-        tile_px=rules.tile_px,
-        glance_px=rules.glance_px,
-        pooling=rules.pooling,
-        choice=ChoiceEntry(**vars(rules.choice)),
-        glance_weights=rules.glance_weights,
-        calibration_scale=rules.calibration.scale,
-        calibration_shift=rules.calibration.shift,
-        exclusive=rules.calibration.exclusive,
-        thresholds=rules.thresholds,
-        thresholds_fitted=fitted.thresholds_fitted,
-        expert_macs=rules.expert_macs,
-        scout_macs_per_px=rules.scout_macs_per_px,
         scout_stride=recipe.token_px,
         place_stride=recipe.token_px,
-        place_offset_px=rules.place_offset_px,
         data_fingerprint=data_fingerprint,
-        files={weights.name: sha256_of(weights)},
         gate=GateEntry(
             width=recipe.width,
             early_blocks=recipe.early_blocks,
@@ -208,23 +180,6 @@ def save_gated_model(
             num_heads=recipe.num_heads,
         ),
     )
-    write_atomically(run / "variants.json", _json(_variants(fitted)))
-    write_atomically(folder / MANIFEST_NAME, seal_manifest(manifest))
-    return folder
-
-
-def _variants(fitted: FittedRules) -> dict[str, Any]:
-    return {
-        name: {
-            **vars(variant.choice),
-            "glance_weights": variant.glance_weights,
-            "calibration_scale": variant.calibration.scale,
-            "calibration_shift": variant.calibration.shift,
-            "exclusive": variant.calibration.exclusive,
-            "thresholds": variant.thresholds,
-        }
-        for name, variant in fitted.variants.items()
-    }
 
 
 def check_gated_options(options: Mapping[str, Any]) -> None:
@@ -242,7 +197,3 @@ def check_gated_options(options: Mapping[str, Any]) -> None:
                 f"The recipe 'gated' learns one network from scratch and takes no --{name}. "
                 "Leave it out, or choose another recipe."
             )
-
-
-def _json(values: dict[str, Any]) -> bytes:
-    return (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode()

@@ -7,6 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from leafscout.photos.fingerprint import Fingerprint
+from leafscout.plain_text import undo_defuse
+
+SPLITS = "splits.csv"
+"""Every photo of a run with its split, in a run folder."""
 
 PROMISE_PHOTOS = "promise_photos.csv"
 """Photos that a promise was calibrated on, beside ``splits.csv`` in a run folder."""
@@ -16,6 +20,22 @@ COPY_BITS = 2
 
 Among 321 coffee leaves on one kind of background no two different ones are as near as that.
 """
+
+
+def read_splits(run: Path) -> list[tuple[str, str]]:
+    """Name and split of every photo of a run, in the order of the run.
+
+    Args:
+        run: the run folder; its ``splits.csv`` is there.
+
+    Raises:
+        OSError: when the file cannot be read.
+    """
+    with (run / SPLITS).open(encoding="utf-8", newline="") as file:
+        return [
+            (undo_defuse(row.get("image") or ""), row.get("split") or "")
+            for row in csv.DictReader(file)
+        ]
 
 
 def find_uses(
@@ -33,7 +53,7 @@ def find_uses(
     """
     uses: dict[str, str] = {}
     pictures: list[tuple[int, str]] = []
-    for name, fixed in (("splits.csv", None), (PROMISE_PHOTOS, "promise")):
+    for name, fixed in ((SPLITS, None), (PROMISE_PHOTOS, "promise")):
         if (run / name).is_file():
             with (run / name).open(encoding="utf-8", newline="") as file:
                 for row in csv.DictReader(file):

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 from leafscout.evaluation.json_values import JsonValue
 from leafscout.training.plan_facts import DataFacts
-from leafscout.training.recipes import EXPERT_TIME_FRAC, SCOUT_TIME_FRAC
+from leafscout.training.stage_settings import time_frac
+
+EXPERT_TIME_FRAC, SCOUT_TIME_FRAC = (time_frac(("expert", "scout"), stage) for stage in (0, 1))
+"""Shares of the time that is left when the stage begins, where no stage comes after these two."""
 
 UNCERTAINTY = 2.0
 """The measured time lies between the estimate divided and multiplied by this, on a quiet machine

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from leafscout.diagnosis.pooling import POOLINGS
-from leafscout.errors import InputError
+from leafscout.errors import InputError, describe_unknown
 from leafscout.training.distil_settings import check_distil
 from leafscout.training.scout_settings import check_scout
 from leafscout.training.stage_settings import check_joint, read_stages, read_value
-
-EXPERT_TIME_FRAC = 0.6
-SCOUT_TIME_FRAC = 0.85
-"""Shares of the time that is left when the stage begins; the rest is for what follows it."""
 
 VAL_FRAC = 0.2
 """Share of the training photos used for validation, where no split is given."""
@@ -282,7 +277,7 @@ def choose_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Reci
         InputError: unknown recipe, setting or pooling, or a value out of range.
     """
     if name not in RECIPES:
-        raise InputError(_unknown("recipe", name, list(RECIPES)))
+        raise InputError(describe_unknown("recipe", name, RECIPES, nearest=2))
     recipe = RECIPES[name]()
     given = {key: value for key, value in (overrides or {}).items() if value is not None}
     epochs = given.pop("epochs", None)
@@ -298,7 +293,7 @@ def choose_recipe(name: str, overrides: Mapping[str, Any] | None = None) -> Reci
     known = [field.name for field in fields(Recipe) if not field.name.endswith("_stage")]
     for key in given:
         if key not in known:
-            raise InputError(_unknown("setting", key, known))
+            raise InputError(describe_unknown("setting", key, known, nearest=2))
     if "stages" in given:
         given["stages"] = read_stages(given["stages"])
     given = {key: read_value(key, value, getattr(recipe, key)) for key, value in given.items()}
@@ -362,12 +357,16 @@ def _check_objective(recipe: Recipe) -> None:
             f"{', '.join(POOLINGS)}."
         )
     if recipe.pooling not in POOLINGS:
-        raise InputError(_unknown("pooling", recipe.pooling, list(POOLINGS)))
+        raise InputError(describe_unknown("pooling", recipe.pooling, POOLINGS, nearest=2))
     if recipe.bag_objective not in BAG_OBJECTIVES:
-        raise InputError(_unknown("bag_objective", recipe.bag_objective, list(BAG_OBJECTIVES)))
+        raise InputError(
+            describe_unknown("bag_objective", recipe.bag_objective, BAG_OBJECTIVES, nearest=2)
+        )
     contexts = ["none", *CONTEXT_POOLING_NAMES]
     if recipe.context_pooling not in contexts:
-        raise InputError(_unknown("context_pooling", recipe.context_pooling, contexts))
+        raise InputError(
+            describe_unknown("context_pooling", recipe.context_pooling, contexts, nearest=2)
+        )
     for name in ("best_tile_dropout", "copied_label_frac", "label_smoothing"):
         value = getattr(recipe, name)
         if not 0.0 <= value < 1.0:
@@ -397,9 +396,3 @@ def _check_belongs_together(recipe: Recipe) -> None:
             "The option foreground_only belongs to copied labels, but got "
             f"bag_objective={recipe.bag_objective!r}: a bag holds every tile, green ones as well."
         )
-
-
-def _unknown(kind: str, name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=2, cutoff=0.4)
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    return f"There is no {kind} called {name!r}.{hint} Expected one of: {', '.join(known)}."

@@ -18,11 +18,12 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from leafscout.errors import InputError
 from leafscout.focus.expert import EXPERT_STRIDE, Expert
@@ -36,9 +37,10 @@ from leafscout.manifest import (
     sha256_of,
 )
 from leafscout.photos.labels import LabelTable
-from leafscout.plain_text import defuse, undo_defuse
+from leafscout.plain_text import defuse
 from leafscout.training.checkpoint import save_tensors, write_atomically
 from leafscout.training.fit_rules import FittedRules
+from leafscout.training.photo_uses import SPLITS, read_splits
 
 PLAN_VERSION = 1
 
@@ -150,15 +152,11 @@ def write_splits(
         }
         for index in range(len(table.names))
     ]
-    path = run / "splits.csv"
+    path = run / SPLITS
     if not path.exists():
         write_rows(path, rows)
         return
-    with path.open(encoding="utf-8", newline="") as file:
-        before = [
-            (undo_defuse(row.get("image") or ""), row.get("split")) for row in csv.DictReader(file)
-        ]
-    if before != [(row["image"], row["split"]) for row in rows]:
+    if read_splits(run) != [(row["image"], row["split"]) for row in rows]:
         raise InputError(
             f"The run in {run} was begun with other splits, or with its photos in another order. "
             "Resume with the same data and options, or start a new run."
@@ -189,7 +187,34 @@ def save_model(
     version: str,
     data_fingerprint: str,
 ) -> Path:
+    """Write the ``model/`` of scout and expert.
+
+    Returns:
+        The model folder.
+    """
+    return write_model(
+        run,
+        {"expert": expert, "scout": scout},
+        fitted,
+        leafscout=version,
+        expert=expert.backbone.name,
+        scout=scout.backbone.name,
+        scout_stride=scout.backbone.stride,
+        place_stride=EXPERT_STRIDE if expert.backbone.fine is None else expert.backbone.fine.stride,
+        data_fingerprint=data_fingerprint,
+    )
+
+
+def write_model(
+    run: Path, networks: Mapping[str, nn.Module], fitted: FittedRules, **described: Any
+) -> Path:
     """Write ``model/``: the weights first, the manifest with their hashes last.
+
+    Args:
+        run: the run folder.
+        networks: name → network; each becomes ``model/NAME.safetensors``.
+        fitted: the rules, and variants of them for comparisons.
+        described: fields of the manifest that rules and weights do not say.
 
     Returns:
         The model folder.
@@ -197,17 +222,14 @@ def save_model(
     folder = run / "model"
     folder.mkdir(exist_ok=True)
     files = {}
-    for name, network in (("expert", expert), ("scout", scout)):
+    for name, network in networks.items():
         file = folder / f"{name}.safetensors"
         save_tensors(file, network.state_dict(), {"network": name})
         files[file.name] = sha256_of(file)
     rules = fitted.rules
     manifest = Manifest(
         version=MANIFEST_VERSION,
-        leafscout=version,
         labels=rules.labels,
-        expert=expert.backbone.name,
-        scout=scout.backbone.name,
         tile_px=rules.tile_px,
         glance_px=rules.glance_px,
         pooling=rules.pooling,
@@ -220,11 +242,9 @@ def save_model(
         thresholds_fitted=fitted.thresholds_fitted,
         expert_macs=rules.expert_macs,
         scout_macs_per_px=rules.scout_macs_per_px,
-        scout_stride=scout.backbone.stride,
-        place_stride=EXPERT_STRIDE if expert.backbone.fine is None else expert.backbone.fine.stride,
         place_offset_px=rules.place_offset_px,
-        data_fingerprint=data_fingerprint,
         files=files,
+        **described,
     )
     variants = {
         name: {

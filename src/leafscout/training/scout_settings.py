@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING
 
-from leafscout.errors import InputError
+from leafscout.errors import InputError, describe_unknown
 from leafscout.glance.choose import ChoiceRule
 
 if TYPE_CHECKING:
@@ -55,11 +54,7 @@ def check_scout(recipe: Recipe) -> None:
     ):
         value = getattr(recipe, name)
         if value not in known:
-            near = difflib.get_close_matches(str(value), known, n=1, cutoff=0.4)
-            hint = f" Did you mean {near[0]}?" if near else ""
-            raise InputError(
-                f"There is no {name} called {value!r}.{hint} Expected one of: {', '.join(known)}."
-            )
+            raise InputError(describe_unknown(name, value, known, nearest=1))
     for name in ("scout_tile_share", "scout_smallest_glance"):
         value = getattr(recipe, name)
         if not 0.0 < value <= 1.0:

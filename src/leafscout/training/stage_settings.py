@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from leafscout.errors import InputError
+from leafscout.errors import InputError, describe_unknown
 
 STAGES = {
     "expert": "learns from photo labels which tiles matter",
@@ -16,6 +15,13 @@ STAGES = {
     "alternate": "the expert is fine-tuned on what the scout chooses, then the scout on the expert",
 }
 """Stages of a training. The first two come first; the others may follow, in any number."""
+
+
+TIME_SHARES = {"expert": 0.6, "scout": 0.34, "joint": 0.3, "alternate": 0.4}
+"""Time of the stages beside each other."""
+
+REST_SHARE = 0.06
+"""Time for what follows the last stage."""
 
 
 class JointChoices(Protocol):
@@ -35,6 +41,12 @@ class JointChoices(Protocol):
     def joint_fresh(self) -> float: ...  # noqa: D102
 
 
+def time_frac(stages: Sequence[str], index: int) -> float:
+    """Share of the time that is left when a stage begins that it may take."""
+    later = sum(TIME_SHARES[stage] for stage in stages[index + 1 :])
+    return TIME_SHARES[stages[index]] / (TIME_SHARES[stages[index]] + later + REST_SHARE)
+
+
 def read_stages(stages: str | Sequence[str]) -> tuple[str, ...]:
     """Names of stages, given one by one or with commas between them.
 
@@ -45,11 +57,7 @@ def read_stages(stages: str | Sequence[str]) -> tuple[str, ...]:
     names = tuple(name.strip() for name in given)
     for name in names:
         if name not in STAGES:
-            near = difflib.get_close_matches(name, STAGES, n=1, cutoff=0.4)
-            hint = f" Did you mean {near[0]}?" if near else ""
-            raise InputError(
-                f"There is no stage called {name!r}.{hint} Expected one of: {', '.join(STAGES)}."
-            )
+            raise InputError(describe_unknown("stage", name, STAGES, nearest=1))
     if names[:1] != ("expert",):
         raise InputError(
             f"Expected the stages to begin with expert, but got {', '.join(names) or 'none'}: "

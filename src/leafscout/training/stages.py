@@ -29,20 +29,9 @@ from leafscout.training.progress import TrainingProgress
 from leafscout.training.recipes import Recipe
 from leafscout.training.scout_stage import ScoutStage
 from leafscout.training.scout_tuning import ScoutTuning
+from leafscout.training.stage_settings import time_frac
 from leafscout.training.verdicts import judge_expert, judge_scout
 from leafscout.types import FloatArray
-
-TIME_SHARES = {"expert": 0.6, "scout": 0.34, "joint": 0.3, "alternate": 0.4}
-"""Time of the stages beside each other."""
-
-REST_SHARE = 0.06
-"""Time for what follows the last stage."""
-
-
-def time_frac(stages: Sequence[str], index: int) -> float:
-    """Share of the time that is left when a stage begins that it may take."""
-    later = sum(TIME_SHARES[stage] for stage in stages[index + 1 :])
-    return TIME_SHARES[stages[index]] / (TIME_SHARES[stages[index]] + later + REST_SHARE)
 
 
 @dataclass

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from leafscout.diagnosis.pooling import pool_tiles
-from leafscout.errors import InputError
+from leafscout.errors import InputError, describe_unknown
 from leafscout.focus.expert import EXPERT_STRIDE, Expert
 from leafscout.glance.view import glance_size_px_hw, take_glance
 from leafscout.manifest import read_manifest, sha256_of
@@ -87,10 +87,7 @@ def load_teacher(run: Path, kind: str, device: torch.device) -> Teacher:
         InputError: unknown kind, or no such finished network in the run.
     """
     if kind not in TEACHER_KINDS:
-        raise InputError(
-            f"There is no teacher kind called {kind!r}. Expected one of: "
-            f"{', '.join(TEACHER_KINDS)}."
-        )
+        raise InputError(describe_unknown("teacher kind", kind, TEACHER_KINDS))
     plan = read_plan(run)
     return _load_expert(run, device) if kind == "expert" else _load_photo(run, plan, device)
 
