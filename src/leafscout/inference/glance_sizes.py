@@ -24,6 +24,7 @@ from leafscout.evaluation.glance_choice import (
 )
 from leafscout.inference.blind_zone_run import find_blind_zone
 from leafscout.inference.load import Model, load
+from leafscout.inference.raised_glance import GLANCES
 from leafscout.inference.sightings import Sighting, see_photo
 from leafscout.inference.unseen_photos import read_run_labels
 from leafscout.model import GlanceAndFocus
@@ -40,8 +41,6 @@ from leafscout.training.recipes import Recipe, recipe_from_dict
 from leafscout.training.run_folder import read_plan, save_model
 from leafscout.training.scout_stage import ScoutStage
 from leafscout.types import FloatArray
-
-FOLDER = "glances"
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ def compare_glances(
 ) -> GlanceChoice:
     """Train a scout for each glance size and pick the smallest that sees the wanted lesions.
 
-    Writes ``glances.json`` into the run folder, and the scouts below ``glances/``.
+    Writes ``glances.json`` into the run folder, and a model for each size below ``glances/``.
 
     Args:
         run: the run folder, finished.
@@ -140,6 +139,11 @@ def compare_glances(
                 scout_macs_per_px=model.core.rules.scout_macs_per_px, progress=shown,
             )  # fmt: skip
             fitted[size_px] = scout, rules
+            # A model of its own, which `diagnose --glance-px` can use.
+            save_model(
+                run / GLANCES / str(size_px), scout.expert, scout.scout, rules,
+                version=model.manifest.leafscout, data_fingerprint=model.manifest.data_fingerprint,
+            )  # fmt: skip
             trial = _try(model, scout, rules, sightings, wishes, seed, shown)
             trials.append(trial)
     choice = pick_glance(
@@ -161,7 +165,7 @@ def compare_glances(
 
 
 def _prepare_folder(run: Path) -> Path:
-    folder = run / FOLDER
+    folder = run / GLANCES
     folder.mkdir(exist_ok=True)
     return folder
 

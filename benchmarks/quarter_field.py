@@ -1,0 +1,229 @@
+"""Glance and focus on the rendered field at a quarter of its side: accuracy, cost, what is kept.
+
+    python benchmarks/quarter_field.py render              draw the photos (once)
+    python benchmarks/quarter_field.py run [--seed S]...   train and evaluate the missing seeds
+    python benchmarks/quarter_field.py report              join the seeds
+
+Photos are 750×1000 px with 88 tiles of 96 px: the geometry of 3000×4000 photos and tiles of 384 px,
+with every length a quarter. Networks learn from scratch, which two cores can train. The expert is
+four times as wide as the scout, so that looking closely everywhere is dear, as with real experts.
+A glance of 480 px is half the side here and would be an eighth of a whole photo's.
+
+Boxes of lesions are used for scoring alone. Each seed writes its own file into
+``results/quarter_field/``; ``report`` joins them into ``results/quarter_field.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import platform
+import time
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from origin import read_commit
+from result_file import write_json
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "quarter_field"
+WORK = HERE.parent / "runs" / "quarter_field"
+FIELD_SEED = 20260301
+PHOTOS = {"train": 320, "val": 80, "test": 240}
+SEEDS = (0, 1, 2)
+LESIONS_PX = (10, 16, 24, 40)
+"""Of the photos learnt from and tested on: 40 to 160 px in a photo of 3000×4000."""
+SHOWN_PX = (6, 8, 10, 16, 24, 40)
+"""Sizes of the photos that show lesions of one size each."""
+SHOWN_PHOTOS = 40
+HITS_AT = 5
+RECIPE: dict[str, Any] = {
+    "expert": "tiny_wide",
+    "scout": "tiny_narrow",
+    "tile_px": 96,
+    "glance_px": 480,
+    "max_tiles_frac": 0.08,
+    "expert_epochs": 14,
+    "scout_epochs": 16,
+}
+
+
+def field_settings(**changes: Any) -> Any:
+    """The field: two diseases at half contrast or more, weeds and stand-ins in some photos."""
+    from leafscout.photos.synthetic import FieldSettings
+
+    settings: dict[str, Any] = {
+        "size_px_hw": (750, 1000),
+        "diseases": ("powdery_mildew", "rust"),
+        "lesion_sizes_px": LESIONS_PX,
+        "contrast_range": (0.5, 1.0),
+        "lesions_per_disease": (1, 12),
+        "stand_in_frac": 0.1,
+        "distractors_per_photo": (0, 3),
+    }
+    return FieldSettings(**{**settings, **changes})
+
+
+def render() -> None:
+    """Draw the photos of all seeds' runs, and those that show one size of lesions each."""
+    from leafscout.photos.synthetic import render_field
+
+    whole = WORK / "field"
+    if not whole.exists():
+        WORK.mkdir(parents=True, exist_ok=True)
+        photos = sum(PHOTOS.values())
+        render_field(whole, photos=photos, settings=field_settings(), seed=FIELD_SEED, workers=1)
+        write_label_files(whole)
+    for size_px in SHOWN_PX:
+        folder = WORK / f"lesions_{size_px}"
+        if not folder.exists():
+            changed = field_settings(
+                lesion_sizes_px=(size_px,), healthy_frac=0.0, two_disease_frac=0.0
+            )
+            render_field(
+                folder, photos=SHOWN_PHOTOS, settings=changed, seed=FIELD_SEED + size_px, workers=1
+            )
+
+
+def write_label_files(folder: Path) -> None:
+    """``learn.csv`` with its splits, and ``test.csv``."""
+    rows = list(csv.DictReader((folder / "labels.csv").open(newline="")))
+    splits = [name for name, count in PHOTOS.items() for _ in range(count)]
+    with (
+        (folder / "learn.csv").open("w", newline="") as learn,
+        (folder / "test.csv").open("w", newline="") as test,
+    ):
+        writers = {True: csv.writer(test), False: csv.writer(learn)}
+        writers[True].writerow(["image", "labels"])
+        writers[False].writerow(["image", "labels", "split"])
+        for row, split in zip(rows, splits, strict=True):
+            cells = [row["image"], row["labels"], split]
+            writers[split == "test"].writerow(cells[:2] if split == "test" else cells)
+
+
+def run_seed(seed: int) -> dict[str, Any]:
+    """Train one model, evaluate it with its baselines, and show its scout lesions by size."""
+    from leafscout.inference.evaluate import evaluate_run
+    from leafscout.training.run import TrainOptions, train
+
+    out, field = WORK / f"seed{seed}", WORK / "field"
+    started = time.process_time()
+    train(
+        field / "learn.csv",
+        out,
+        recipe="tiny",
+        overrides=RECIPE,
+        options=TrainOptions(seed=seed, threads=1, workers=1, resume=(out / "plan.json").is_file()),
+        progress=quiet(),
+    )
+    trained_s = time.process_time() - started
+    summary = evaluate_run(
+        out, field / "test.csv", baselines=True, boxes=field / "truth" / "boxes.csv",
+        baseline_px=RECIPE["glance_px"], seed=seed, progress=quiet(),
+    ).to_dict()  # fmt: skip
+    return {
+        "seed": seed,
+        "settings": RECIPE,
+        "train_cpu_s": round(trained_s, 1),
+        "evaluation": summary,
+        "sizes": {str(size_px): show_lesions(out, size_px) for size_px in SHOWN_PX},
+        "command": f"python benchmarks/quarter_field.py run --seed {seed}",
+        "commit": read_commit(),
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": f"{platform.machine()}, {platform.system()}, 1 thread",
+    }
+
+
+def show_lesions(run: Path, size_px: int) -> dict[str, float]:
+    """What the scout says of photos whose lesions all have one size; the expert is not asked."""
+    from leafscout.evaluation.localisation import find_lesion_tiles, hits_at_k, lesion_kept
+    from leafscout.inference.lesion_truth import read_lesion_truth
+    from leafscout.inference.load import load
+    from leafscout.model import GlanceAndFocus
+    from leafscout.photos.decode import decode_photo
+    from leafscout.photos.labels import read_labels
+
+    core = load(run).core
+    if not isinstance(core, GlanceAndFocus):
+        raise SystemExit(f"{run} is no model of two stages.")
+    folder = WORK / f"lesions_{size_px}"
+    truth, table = read_lesion_truth(folder / "truth" / "boxes.csv", None), read_labels(folder)
+    hits, kept, chance, read = [], [], [], []
+    for path, name in zip(table.paths, table.names, strict=True):
+        scouted = core.scout(core.take_glance(decode_photo(path)))
+        lesions = truth.lesions(name)
+        boxes = scouted.tiles.boxes_px_xyxy
+        if lesions is None or not find_lesion_tiles(boxes, lesions).any():
+            continue
+        hits.append(hits_at_k(scouted.scout_logits, boxes, lesions, HITS_AT))
+        chance.append(hits_at_k(np.zeros(len(boxes)), boxes, lesions, HITS_AT))
+        kept.append(float(lesion_kept(scouted.read, boxes, lesions)))
+        read.append(float(scouted.read.sum()))
+    return {
+        "photos": len(hits),
+        "hits": round(float(np.mean(hits)), 4),
+        "by_chance": round(float(np.mean(chance)), 4),
+        "lesion_kept": round(float(np.mean(kept)), 4),
+        "tiles_read": round(float(np.mean(read)), 2),
+    }
+
+
+def quiet() -> Any:
+    """Progress that nobody sees."""
+    from rich.console import Console
+
+    from leafscout.training.progress import TrainingProgress
+
+    return TrainingProgress(Console(file=StringIO(), force_terminal=False))
+
+
+def report() -> None:
+    """Join the seeds that were run."""
+    cells = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
+    if not cells:
+        raise SystemExit("No seed has been run: python benchmarks/quarter_field.py run")
+    write_json(
+        RESULTS.parent / "quarter_field.json",
+        {
+            "command": "python benchmarks/quarter_field.py run",
+            "commit": ", ".join(sorted({cell["commit"][:10] for cell in cells})),
+            "date": max(cell["date"] for cell in cells),
+            "machine": cells[0]["machine"],
+            "photos": PHOTOS,
+            "field_seed": FIELD_SEED,
+            "settings": RECIPE,
+            "shown_photos": SHOWN_PHOTOS,
+            "hits_at": HITS_AT,
+            "seeds": cells,
+        },
+    )
+
+
+def main() -> None:
+    """Read the command line."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("command", choices=("render", "run", "report"))
+    parser.add_argument("--seed", type=int, action="append")
+    given = parser.parse_args()
+    if given.command == "report":
+        report()
+        return
+    render()
+    if given.command == "render":
+        return
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    for seed in given.seed or SEEDS:
+        path = RESULTS / f"{seed}.json"
+        if not path.exists():
+            write_json(path, run_seed(seed))
+            print(path.read_text()[:2000], flush=True)
+
+
+if __name__ == "__main__":
+    main()
