@@ -9,10 +9,8 @@ from hypothesis import strategies as st
 
 from leafscout.losses.sparsity import (
     ABSENT_WEIGHT,
-    RAMP_EPOCHS,
     UNSURE_PROBS,
     sparsity_loss,
-    sparsity_weight_at,
 )
 
 
@@ -73,18 +71,3 @@ def test_where_labels_are_incomplete_only_healthy_photos_rule_a_disease_out() ->
     assert tiles.grad is not None
     assert (tiles.grad[0] == 0).all()  # unsure, and nothing is ruled out
     assert (tiles.grad[1] > 0).all()
-
-
-def test_nothing_before_the_warm_up_then_a_rise_to_the_full_weight() -> None:
-    weights = [sparsity_weight_at(epoch, 0.6, 4) for epoch in range(12)]
-    assert weights[:4] == [0.0] * 4
-    assert weights[4 : 4 + RAMP_EPOCHS] == pytest.approx([0.2, 0.4, 0.6])
-    assert weights[4 + RAMP_EPOCHS :] == pytest.approx([0.6] * (8 - RAMP_EPOCHS))
-
-
-def test_without_a_warm_up_it_is_full_from_the_start() -> None:
-    assert sparsity_weight_at(0, 0.6, 0) == 0.6
-
-
-def test_weight_nought_stays_nought() -> None:
-    assert [sparsity_weight_at(epoch, 0.0, 2) for epoch in range(6)] == [0.0] * 6

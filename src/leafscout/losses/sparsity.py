@@ -11,8 +11,6 @@ ABSENT_WEIGHT = 3.0
 UNSURE_PROBS = (0.3, 0.7)
 """Between these the model does not know, and the tile is spared."""
 
-RAMP_EPOCHS = 3
-
 
 def sparsity_loss(tile_logits: Tensor, truth: Tensor, *, labels_complete: bool) -> Tensor:
     """Mean over tiles of the disease probability, weighted.
@@ -39,22 +37,3 @@ def sparsity_loss(tile_logits: Tensor, truth: Tensor, *, labels_complete: bool) 
     unsure = (probs.detach() > low) & (probs.detach() < high)
     weight = torch.where(absent, ABSENT_WEIGHT, torch.where(unsure, 0.0, 1.0))
     return (weight * probs).mean()
-
-
-def sparsity_weight_at(epoch: int, weight: float, warmup_epochs: int) -> float:
-    """The weight of the loss in an epoch: nothing at first, then rising.
-
-    From the start it would win before anything is learnt: a model that finds nothing is sparse.
-
-    Args:
-        epoch: from 0.
-        weight: when fully risen.
-        warmup_epochs: epochs without it.
-
-    Returns:
-        0 in the first ``warmup_epochs``; then it rises in equal steps and reaches ``weight`` in
-        the ``RAMP_EPOCHS``-th epoch after them. Without a warm-up it is full from the start.
-    """
-    if warmup_epochs == 0:
-        return weight
-    return weight * min(1.0, max(0, epoch + 1 - warmup_epochs) / RAMP_EPOCHS)

@@ -14,7 +14,8 @@ from leafscout.diagnosis.pooling_torch import pool_bags
 from leafscout.focus.expert import Expert, ExpertOutput, TileFeatures
 from leafscout.losses.bag import bag_loss, exact_negative_loss
 from leafscout.losses.exclusive import exclusive_bag_loss
-from leafscout.losses.sparsity import sparsity_loss, sparsity_weight_at
+from leafscout.losses.rising_weight import rising_weight
+from leafscout.losses.sparsity import sparsity_loss
 from leafscout.losses.tile_labels import background_class_loss, copied_label_loss
 from leafscout.training.recipes import Recipe
 from leafscout.types import Tiles
@@ -145,10 +146,13 @@ class BagObjective:
             total = copied_label_loss(tile_logits, truth, self.positive_weight, smoothing=smoothing)
         else:
             total = self._bag_loss(heads_of(network), bag, cells, stays, truth)
-            total = total + recipe.exact_negative_weight * exact_negative_loss(
+            weight = rising_weight(
+                epoch, recipe.exact_negative_weight, recipe.exact_negative_warmup_epochs
+            )
+            total = total + weight * exact_negative_loss(
                 tile_logits, truth, labels_complete=self.labels_complete
             )
-        pressure = sparsity_weight_at(epoch, recipe.sparsity_weight, recipe.sparsity_warmup_epochs)
+        pressure = rising_weight(epoch, recipe.sparsity_weight, recipe.sparsity_warmup_epochs)
         if pressure > 0:
             total = total + pressure * sparsity_loss(
                 tile_logits, truth, labels_complete=self.labels_complete

@@ -15,7 +15,7 @@ from leafscout.glance.view import take_glance
 from leafscout.losses.bag import bag_loss, exact_negative_loss, positive_weights
 from leafscout.losses.exclusive import exclusive_bag_loss
 from leafscout.losses.information_bottleneck import bottleneck_loss, excess_loss
-from leafscout.losses.sparsity import sparsity_weight_at
+from leafscout.losses.rising_weight import rising_weight
 from leafscout.networks import to_batch
 from leafscout.photos.augment import draw_augmentation
 from leafscout.photos.labels import LabelTable
@@ -102,7 +102,7 @@ class GateStage:
             loss = loss + recipe.exact_negative_weight * exact_negative_loss(
                 seen.token_logits, truth, labels_complete=complete
             )
-        weight = sparsity_weight_at(epoch, recipe.gate_weight, recipe.gate_warmup_epochs)
+        weight = rising_weight(epoch, recipe.gate_weight, recipe.gate_warmup_epochs)
         share = float(gates.detach().mean())
         self.kept_share = MEMORY * self.kept_share + (1.0 - MEMORY) * share
         return loss + weight * self._cost(gate_logits, truth) if weight > 0 else loss
@@ -172,7 +172,7 @@ class GateStage:
             exclusive=self.recipe.exclusive,
         )
         weight = self.recipe.gate_weight
-        risen = sparsity_weight_at(self._epoch, weight, self.recipe.gate_warmup_epochs) >= weight
+        risen = rising_weight(self._epoch, weight, self.recipe.gate_warmup_epochs) >= weight
         score = judged.macro_ap - KEEP_PRICE * float(np.mean(shares)) - (0.0 if risen else 2.0)
         return replace(judged, score=score)
 

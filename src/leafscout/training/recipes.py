@@ -76,6 +76,7 @@ class Recipe:
         tiles_best: tiles with the most evidence that the expert learns from, a photo and step.
         tiles_random: further tiles drawn at random.
         exact_negative_weight: weight of the loss on tiles of photos without the label.
+        exact_negative_warmup_epochs: epochs before that weight begins to rise; 0 for none.
         evidence_weight: weight of a sure lesion tile against a background tile in the scout's loss.
         keep_recall: share of validation photos that must keep their decisive tiles, 0..1.
         max_tiles_frac: at most this share of a photo's tiles is read, 0..1.
@@ -149,6 +150,7 @@ class Recipe:
     expert_stage: StageSettings
     scout_stage: StageSettings
     bag_objective: str = "mil"
+    exact_negative_warmup_epochs: int = 0
     copied_label_frac: float = 0.0
     exclusive: bool = False
     context_pooling: str = "none"
@@ -371,6 +373,11 @@ def _check_objective(recipe: Recipe) -> None:
         value = getattr(recipe, name)
         if not 0.0 <= value < 1.0:
             raise InputError(f"Expected {name} in [0, 1), but got {value}.")
+    if recipe.exact_negative_warmup_epochs < 0:
+        raise InputError(
+            "Expected exact_negative_warmup_epochs from 0, but got "
+            f"{recipe.exact_negative_warmup_epochs}."
+        )
     if recipe.sparsity_weight < 0 or recipe.sparsity_warmup_epochs < 0:
         raise InputError(
             "Expected sparsity_weight and sparsity_warmup_epochs from 0, but got "
