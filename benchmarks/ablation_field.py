@@ -77,12 +77,12 @@ ROWS: dict[str, dict[str, Any]] = {
     "exact_negatives": EXACT,
     "copied_label_first": {**EXACT, "copied_label_frac": 0.25},
     "exact_negatives_longer": {**EXACT, "expert_epochs": 18},
-    "exact_negatives_log_sum_exp": {**EXACT, "pooling": "log_sum_exp"},
+    "exact_negatives_attention": {**EXACT, "pooling": "attention"},
     "exact_negatives_late": {**EXACT, "exact_negative_warmup_epochs": 4},
-    "exact_negatives_late_log_sum_exp": {
+    "exact_negatives_late_attention": {
         **EXACT,
         "exact_negative_warmup_epochs": 4,
-        "pooling": "log_sum_exp",
+        "pooling": "attention",
     },
     "instance_dropout": {**EXACT, "best_tile_dropout": 0.2},
     "sparsity": {**EXACT, "sparsity_weight": 1.0, "sparsity_warmup_epochs": 4},

@@ -2,7 +2,7 @@
 
     python benchmarks/coffee_audit.py [--fold F]...
 
-The runs are those of ``benchmarks/coffee_steps.py`` in ``runs/coffee3``. The photos are each run's
+The runs are those of ``benchmarks/coffee.py --work runs/coffee3``. The photos are each run's
 validation photos: nothing is learnt or chosen here, and the test photos are left alone. One JSON a
 fold, kept in the run's folder; ``results/coffee_audit.json`` joins those that are there.
 """

@@ -3,8 +3,8 @@
     python benchmarks/coffee_student.py run [--fold F] [--seed S] [--kind K]    train missing ones
     python benchmarks/coffee_student.py report                                  join them
 
-The teacher is the run of ``benchmarks/coffee_steps.py`` on the same fold in ``runs/coffee3``, whose
-expert reads every tile averaged 2×2. The student's expert has the same backbone and reads tiles
+The teacher is the run of ``benchmarks/coffee.py --work runs/coffee3`` on the same fold; its expert
+reads every tile averaged 2×2. The student's expert has the same backbone and reads tiles
 averaged 4×4, a quarter of the multiply-adds, and only the tiles that its scout asks for. It learns
 from the fold's training photos, alone or from the teacher's soft labels as well; test photos are
 answered for once.
