@@ -333,6 +333,12 @@ def report() -> None:
                 **{key: [one[key] for one in mine] for key in KEPT},
                 "f1_minus_teacher": f1_difference(mine, [teacher] * len(mine)),
                 "f1_minus_alone": f1_difference(mine, alone) if len(alone) == len(mine) else None,
+                "all_tiles_f1_minus_teacher": f1_difference(
+                    mine, [teacher] * len(mine), way="all_tiles"
+                ),
+                "all_tiles_f1_minus_alone": f1_difference(mine, alone, way="all_tiles")
+                if len(alone) == len(mine)
+                else None,
             }
         )
     result = {
@@ -460,10 +466,13 @@ def draw() -> None:
     figure.savefig(HERE.parent / "docs" / "pictures" / "distillation_epochs.png", dpi=110)
 
 
-def f1_difference(mine: list[dict[str, Any]], others: list[dict[str, Any]]) -> dict[str, float]:
-    """Deployed macro-F1 less that of the others, meaned over seeds; paired over test photos.
+def f1_difference(
+    mine: list[dict[str, Any]], others: list[dict[str, Any]], way: str = "deployed"
+) -> dict[str, float]:
+    """Macro-F1 less that of the others, meaned over seeds; paired over test photos.
 
-    A teacher reads every tile; whoever else the student is compared with goes its deployed way.
+    A teacher reads every tile; whoever else the student is compared with goes the student's way:
+    as deployed, or on all tiles.
     """
     from leafscout.evaluation.bootstrap import draw_weights, percentile_interval
     from leafscout.photos.labels import read_labels
@@ -471,8 +480,8 @@ def f1_difference(mine: list[dict[str, Any]], others: list[dict[str, Any]]) -> d
     truth = read_labels(field_folder() / "test.csv").truth
     given = []
     for one, other in zip(mine, others, strict=True):
-        way = "all_tiles" if other["cell"] in TEACHERS else "deployed"
-        given.append((found_labels(one, "deployed"), found_labels(other, way)))
+        its_way = "all_tiles" if other["cell"] in TEACHERS else way
+        given.append((found_labels(one, way), found_labels(other, its_way)))
     drawn = np.concatenate(
         [
             np.mean([f1(truth, a, weights) - f1(truth, b, weights) for a, b in given], axis=0)

@@ -48,7 +48,7 @@ RECIPE: dict[str, Any] = {
     "tile_px": 96,
     "glance_px": 480,
     "max_tiles_frac": 0.08,
-    "expert_epochs": 14,
+    "expert_epochs": 30,
     "scout_epochs": 16,
 }
 
