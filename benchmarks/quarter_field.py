@@ -9,6 +9,10 @@ with every length a quarter. Networks learn from scratch, which two cores can tr
 four times as wide as the scout, so that looking closely everywhere is dear, as with real experts.
 A glance of 480 px is half the side here and would be an eighth of a whole photo's.
 
+The settings were found on the validation photos of seed 0. On a harder field, with lesions from 10
+px and half the contrast, with stand-ins, an expert this small found too little from 320 photos in
+thirty epochs (macro-AP on validation photos 0.7) for anything to be said about glance and focus.
+
 Boxes of lesions are used for scoring alone. Each seed writes its own file into
 ``results/quarter_field/``; ``report`` joins them into ``results/quarter_field.json``.
 """
@@ -34,10 +38,10 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "quarter_field"
 WORK = HERE.parent / "runs" / "quarter_field"
 FIELD_SEED = 20260301
-PHOTOS = {"train": 320, "val": 80, "test": 240}
+PHOTOS = {"train": 200, "val": 60, "test": 200}
 SEEDS = (0, 1, 2)
-LESIONS_PX = (10, 16, 24, 40)
-"""Of the photos learnt from and tested on: 40 to 160 px in a photo of 3000×4000."""
+LESIONS_PX = (16, 24, 40)
+"""Of the photos learnt from and tested on: 64 to 160 px in a photo of 3000×4000."""
 SHOWN_PX = (6, 8, 10, 16, 24, 40)
 """Sizes of the photos that show lesions of one size each."""
 SHOWN_PHOTOS = 40
@@ -48,23 +52,23 @@ RECIPE: dict[str, Any] = {
     "tile_px": 96,
     "glance_px": 480,
     "max_tiles_frac": 0.08,
-    "expert_epochs": 30,
+    "expert_epochs": 16,
     "scout_epochs": 16,
 }
 
 
 def field_settings(**changes: Any) -> Any:
-    """The field: two diseases at half contrast or more, weeds and stand-ins in some photos."""
+    """The field: two clear diseases, and now and then a spot that is none of them."""
     from leafscout.photos.synthetic import FieldSettings
 
     settings: dict[str, Any] = {
         "size_px_hw": (750, 1000),
         "diseases": ("powdery_mildew", "rust"),
         "lesion_sizes_px": LESIONS_PX,
-        "contrast_range": (0.5, 1.0),
-        "lesions_per_disease": (1, 12),
-        "stand_in_frac": 0.1,
-        "distractors_per_photo": (0, 3),
+        "contrast_range": (0.8, 1.0),
+        "lesions_per_disease": (3, 12),
+        "stand_in_frac": 0.0,
+        "distractors_per_photo": (0, 2),
     }
     return FieldSettings(**{**settings, **changes})
 
