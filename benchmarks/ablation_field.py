@@ -58,6 +58,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "resized_photo": {},
     "copied_label": {"bag_objective": "copied_label"},
     "copied_label_longer": {"bag_objective": "copied_label", "expert_epochs": 24},
+    "copied_label_longest": {"bag_objective": "copied_label", "expert_epochs": 36},
     "copied_label_smoothed": {"bag_objective": "copied_label_smoothed"},
     "copied_label_smoothed_0.3": {
         "bag_objective": "copied_label_smoothed",
@@ -77,6 +78,12 @@ ROWS: dict[str, dict[str, Any]] = {
     "exact_negatives": EXACT,
     "copied_label_first": {**EXACT, "copied_label_frac": 0.25},
     "exact_negatives_longer": {**EXACT, "expert_epochs": 18},
+    "exact_negatives_late_attention_longer": {
+        **EXACT,
+        "exact_negative_warmup_epochs": 4,
+        "pooling": "attention",
+        "expert_epochs": 18,
+    },
     "exact_negatives_attention": {**EXACT, "pooling": "attention"},
     "exact_negatives_late": {**EXACT, "exact_negative_warmup_epochs": 4},
     "exact_negatives_late_attention": {
@@ -93,7 +100,8 @@ ROWS: dict[str, dict[str, Any]] = {
 """Name of a row → settings of the recipe ``tiny`` that differ from ``BASE``.
 
 A step of ``copied_label`` costs less than half of one that ranks all tiles first;
-``copied_label_longer`` gets about the same time instead of the same epochs.
+``copied_label_longer`` gets about the same time instead of the same epochs, and
+``copied_label_longest`` about that of the rows that learn half as long again.
 """
 
 COLUMNS = (
