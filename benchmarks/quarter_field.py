@@ -1,7 +1,7 @@
 """Glance and focus on the rendered field at a quarter of its side: accuracy, cost, what is kept.
 
     python benchmarks/quarter_field.py render              draw the photos (once)
-    python benchmarks/quarter_field.py run [--seed S]...   train and evaluate the missing seeds
+    python benchmarks/quarter_field.py run [--row R]... [--seed S]...    train what is missing
     python benchmarks/quarter_field.py report              join the seeds
 
 Photos are 750×1000 px with 88 tiles of 96 px: the geometry of 3000×4000 photos and tiles of 384 px,
@@ -24,6 +24,7 @@ import csv
 import json
 import os
 import platform
+import shutil
 import time
 from io import StringIO
 from pathlib import Path
@@ -55,6 +56,15 @@ RECIPE: dict[str, Any] = {
     "expert_epochs": 16,
     "scout_epochs": 16,
 }
+
+SURER_SCOUT: dict[str, Any] = {"scout_epochs": 48, "scout_ranking": "pairwise"}
+ROWS: dict[str, dict[str, Any]] = {
+    "base": {},
+    "surer_scout": SURER_SCOUT,
+    "higher_threshold": {**SURER_SCOUT, "keep_recall": 0.9},
+}
+"""Name of a row → settings that differ. All rows of a seed have the same expert; those after the
+first were added when healthy photos of the first were seen to cost more than was wished."""
 
 
 def field_settings(**changes: Any) -> Any:
@@ -110,37 +120,56 @@ def write_label_files(folder: Path) -> None:
             writers[split == "test"].writerow(cells[:2] if split == "test" else cells)
 
 
-def run_seed(seed: int) -> dict[str, Any]:
+def run_cell(row: str, seed: int) -> dict[str, Any]:
     """Train one model, evaluate it with its baselines, and show its scout lesions by size."""
     from leafscout.inference.evaluate import evaluate_run
-    from leafscout.training.run import TrainOptions, train
 
-    out, field = WORK / f"seed{seed}", WORK / "field"
+    out, field = WORK / f"{row}_{seed}", WORK / "field"
     started = time.process_time()
-    train(
-        field / "learn.csv",
-        out,
-        recipe="tiny",
-        overrides=RECIPE,
-        options=TrainOptions(seed=seed, threads=1, workers=1, resume=(out / "plan.json").is_file()),
-        progress=quiet(),
-    )
+    train_row(row, seed, out)
     trained_s = time.process_time() - started
     summary = evaluate_run(
-        out, field / "test.csv", baselines=True, boxes=field / "truth" / "boxes.csv",
-        baseline_px=RECIPE["glance_px"], seed=seed, progress=quiet(),
+        out, field / "test.csv", baselines=True, boxes=field / "truth" / "boxes.csv", seed=seed,
+        baseline_px=RECIPE["glance_px"] if row == "base" else None, progress=quiet(),
     ).to_dict()  # fmt: skip
     return {
+        "row": row,
         "seed": seed,
-        "settings": RECIPE,
+        "settings": {**RECIPE, **ROWS[row]},
         "train_cpu_s": round(trained_s, 1),
-        "evaluation": summary,
+        "evaluation": {
+            key: summary[key] for key in ("labels", "baselines", "cost", "localisation", "notes")
+        },
         "sizes": {str(size_px): show_lesions(out, size_px) for size_px in SHOWN_PX},
-        "command": f"python benchmarks/quarter_field.py run --seed {seed}",
+        "command": f"python benchmarks/quarter_field.py run --row {row} --seed {seed}",
         "commit": read_commit(),
         "date": time.strftime("%Y-%m-%d"),
         "machine": f"{platform.machine()}, {platform.system()}, 1 thread",
     }
+
+
+def train_row(row: str, seed: int, out: Path) -> None:
+    """Train a run; a row after the first begins with the first one's finished expert."""
+    from leafscout.training.recipes import choose_recipe
+    from leafscout.training.run import TrainOptions, train
+
+    settings, base = {**RECIPE, **ROWS[row]}, WORK / f"base_{seed}"
+    if row != "base" and not out.exists():
+        if not (base / "model" / "manifest.json").is_file():
+            raise SystemExit(
+                f"Run the row base of seed {seed} first: {row} begins with its expert."
+            )
+        left_out = shutil.ignore_patterns("model", "scout", "resized_photo_*", "evaluation*")
+        shutil.copytree(base, out, ignore=left_out)
+        plan = json.loads((out / "plan.json").read_text())
+        plan["recipe"] = choose_recipe("tiny", settings).to_dict()
+        (out / "plan.json").write_text(json.dumps(plan))
+    resume = (out / "plan.json").is_file()
+    options = TrainOptions(seed=seed, threads=1, workers=1, resume=resume)
+    train(
+        WORK / "field" / "learn.csv", out, recipe="tiny", overrides=settings, options=options,
+        progress=quiet(),
+    )  # fmt: skip
 
 
 def show_lesions(run: Path, size_px: int) -> dict[str, float]:
@@ -187,10 +216,16 @@ def quiet() -> Any:
 
 
 def report() -> None:
-    """Join the seeds that were run."""
-    cells = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
+    """Join what was run."""
+    order = list(ROWS)
+    cells = [json.loads(path.read_text()) for path in RESULTS.glob("*.json")]
     if not cells:
-        raise SystemExit("No seed has been run: python benchmarks/quarter_field.py run")
+        raise SystemExit("Nothing has been run: python benchmarks/quarter_field.py run")
+    cells.sort(key=lambda cell: (order.index(cell["row"]), cell["seed"]))
+    for cell in cells:
+        for other in cell["evaluation"]["baselines"].values():
+            other["labels"] = {"macro": other["labels"]["macro"]}
+        cell["evaluation"]["labels"] = {"macro": cell["evaluation"]["labels"]["macro"]}
     write_json(
         RESULTS.parent / "quarter_field.json",
         {
@@ -200,10 +235,9 @@ def report() -> None:
             "machine": cells[0]["machine"],
             "photos": PHOTOS,
             "field_seed": FIELD_SEED,
-            "settings": RECIPE,
             "shown_photos": SHOWN_PHOTOS,
             "hits_at": HITS_AT,
-            "seeds": cells,
+            "cells": cells,
         },
     )
 
@@ -213,7 +247,8 @@ def main() -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("command", choices=("render", "run", "report"))
-    parser.add_argument("--seed", type=int, action="append")
+    parser.add_argument("--row", action="append", choices=list(ROWS))
+    parser.add_argument("--seed", action="append", type=int)
     given = parser.parse_args()
     if given.command == "report":
         report()
@@ -223,10 +258,11 @@ def main() -> None:
         return
     RESULTS.mkdir(parents=True, exist_ok=True)
     for seed in given.seed or SEEDS:
-        path = RESULTS / f"{seed}.json"
-        if not path.exists():
-            write_json(path, run_seed(seed))
-            print(path.read_text()[:2000], flush=True)
+        for row in given.row or ROWS:
+            path = RESULTS / f"{row}_{seed}.json"
+            if not path.exists():
+                write_json(path, run_cell(row, seed))
+                print(row, seed, "done", flush=True)
 
 
 if __name__ == "__main__":
