@@ -21,8 +21,10 @@ def accuracy_table(result: dict[str, Any]) -> list[str]:
         "|---|---|---|---|---|---|---|",
     ]
     first = [one for one in result["cells"] if one["row"] == "base"]
-    for one in first:
-        lines.append(f"| **glance and focus** | {one['seed']} | {_macro(one['evaluation'])} | | |")
+    lines += [
+        f"| **glance and focus** | {one['seed']} | {_macro(one['evaluation'])} | | |"
+        for one in first
+    ]
     for name in first[0]["evaluation"]["baselines"]:
         for one in first:
             other = one["evaluation"]["baselines"][name]
