@@ -27,7 +27,9 @@ def accuracy_table(result: dict[str, Any]) -> list[str]:
     ]
     for name in first[0]["evaluation"]["baselines"]:
         for one in first:
-            other = one["evaluation"]["baselines"][name]
+            other = one["evaluation"]["baselines"].get(name)
+            if other is None:
+                continue
             less = other["model_minus_baseline"]
             lines.append(
                 f"| {name_of(name)} | {one['seed']} | {_macro(other)} | "
