@@ -24,9 +24,9 @@ endif
 
 # Every process gets one thread: several that each take all cores slow each other down.
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
-test test-faults bench: export OMP_NUM_THREADS := 1
+test test-faults test-kills bench: export OMP_NUM_THREADS := 1
 
-.PHONY: help setup demo test test-faults check bench docs requirements licences sbom
+.PHONY: help setup demo test test-faults test-kills check bench docs requirements licences sbom
 .PHONY: audit-dependencies
 
 help: ## List the targets
@@ -69,6 +69,14 @@ check: $(STAMP) ## Lint, format, types and the direction of imports
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 	$(RUN)/lint-imports
+
+# Kills that are done are kept one by one: this can be stopped and gone on with.
+KILLS ?= 200
+test-kills: export LEAFSCOUT_FAULT_RESULTS := $(abspath benchmarks/results/reliability.json)
+test-kills: $(STAMP) ## Kill small trainings at 200 moments, go on with them, compare: about half an hour
+	@mkdir -p runs/kills
+	$(RUN)/python tests/faults/kill_trainings.py --kills $(KILLS) --work runs/kills \
+		--out runs/kills/kills.json --name "kills of trainings"
 
 # What needs no photos, and no run, that this checkout does not render itself. QUICK=1 proves in some
 # minutes that all of them work; its figures mean nothing and go to runs/speed/quick.

@@ -6,14 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from leafscout.errors import InputError
+from leafscout.glance.familiarity import FEATURES, Familiarity, fit_familiarity
 from leafscout.manifest import (
     MANIFEST_NAME,
     MANIFEST_VERSION,
     ChoiceEntry,
+    FamiliarityEntry,
     Manifest,
     read_manifest,
     seal_manifest,
@@ -156,4 +159,45 @@ def test_a_promise_comes_back_and_binds_the_choice_it_was_made_for(folder: Path)
     assert (read.words, read.choice_before.max_tiles) == ("It is promised.", 9)
     change(folder, lambda values: values["choice"].update(threshold_prob=0.9))
     with pytest.raises(InputError, match="the promise was made for another choice of tiles"):
+        read_manifest(folder)
+
+
+def look_of_photos(labels: int = 2) -> FamiliarityEntry:
+    rng = np.random.default_rng(0)
+    found = fit_familiarity(
+        rng.standard_normal((30, FEATURES)), rng.standard_normal((10, FEATURES)),
+        np.full(labels, 0.25), view_px=384,
+    )  # fmt: skip
+    assert found is not None
+    return FamiliarityEntry(**vars(found))
+
+
+def test_what_photos_look_like_comes_back_to_the_bit_and_may_be_missing(folder: Path) -> None:
+    assert read_manifest(folder).rules().familiarity is None
+    entry = look_of_photos()
+    sealed = seal_manifest(make_manifest(folder).model_copy(update={"familiarity": entry}))
+    (folder / MANIFEST_NAME).write_bytes(sealed)
+    rules = read_manifest(folder).rules()
+    assert rules.familiarity == Familiarity(**entry.model_dump())
+    view = np.random.default_rng(1).integers(0, 256, (256, 384, 3), dtype=np.uint8)
+    assert rules.measure_strangeness(view) == Familiarity(**entry.model_dump()).measure(view) > 0
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"prior": (0.25,)},
+        {"prior": (0.25, 1.25)},
+        {"limit": 0.0},
+        {"spread": (0.0,) * FEATURES},
+        {"centre": (0.0,)},
+        {"precision": (1.0,) * FEATURES},
+    ],
+)
+def test_a_look_of_photos_that_makes_no_sense_is_refused(
+    folder: Path, edit: dict[str, Any]
+) -> None:
+    values = {**look_of_photos().model_dump(), **edit}
+    change(folder, lambda manifest: manifest.update({"familiarity": values}))
+    with pytest.raises(InputError, match=r"is damaged: .*(familiarity|Value error)"):
         read_manifest(folder)

@@ -107,12 +107,13 @@ class GatedModel:
             attention_logits=attention_logits,
             focus_logits=pool_kept(self.rules.pooling, tile_logits, attention_logits, seen.read),
             place_logits=seen.token_logits[:, :, None, None],
+            strangeness=self.rules.measure_strangeness(view),
         )
         return evidence, tiles
 
     def label_probs(self, evidence: Evidence) -> FloatArray:
         """(labels,) calibrated probabilities of the pooled evidence."""
-        return self.rules.calibration.apply(evidence.focus_logits)
+        return self.rules.calibrate(evidence.focus_logits, evidence.strangeness)
 
     def count_macs(self, photo_size_px_hw: tuple[int, int], tiles_read: int) -> int:
         """Multiply-adds for a photo of this size of which so many tokens are kept."""

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -14,6 +14,7 @@ from leafscout.diagnosis.calibrate import Calibration
 from leafscout.diagnosis.pooling import POOLINGS
 from leafscout.errors import InputError
 from leafscout.glance.choose import ChoiceRule
+from leafscout.glance.familiarity import FEATURES, Familiarity
 from leafscout.model import Rules
 from leafscout.plain_text import hidden_signs
 
@@ -112,6 +113,23 @@ class ExportEntry(BaseModel):
     parity: ParityEntry
 
 
+class FamiliarityEntry(BaseModel):
+    """``leafscout.glance.familiarity.Familiarity`` as JSON."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    centre: tuple[float, ...] = Field(min_length=FEATURES, max_length=FEATURES)
+    spread: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        min_length=FEATURES, max_length=FEATURES
+    )
+    precision: tuple[float, ...] = Field(
+        min_length=FEATURES * (FEATURES + 1) // 2, max_length=FEATURES * (FEATURES + 1) // 2
+    )
+    view_px: int = Field(ge=32, le=16_384)
+    limit: float = Field(gt=0)
+    prior: tuple[Annotated[float, Field(ge=0, le=1)], ...]
+    false_alarm_frac: float = Field(gt=0, lt=1)
+
+
 class GateEntry(BaseModel):
     """What an integrated model is built of; see ``GatedTransformer``.
 
@@ -127,6 +145,29 @@ class GateEntry(BaseModel):
     early_blocks: int
     later_blocks: int
     num_heads: int
+
+
+class RecogniserEntry(BaseModel):
+    """What a recogniser is built of; see ``leafscout.recognisers.shapes.RecogniserShape``.
+
+    Attributes:
+        spatial_transformer: it turns and frames the photo first.
+        polarised: polarised attention between encoder and head.
+        head: how features become evidence.
+        features: length of the vector behind polarised attention.
+        margin: of ArcFace while it learnt, radians; its answers hold none.
+        easy_margin: only where the angle was below 90 degrees.
+        scale: of ArcFace's cosines when it began to learn.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    spatial_transformer: bool
+    polarised: bool
+    head: Literal["linear", "arcface"]
+    features: int = Field(ge=1, le=8192)
+    margin: float = Field(ge=0.0, lt=3.15)
+    easy_margin: bool
+    scale: float = Field(gt=0.0)
 
 
 class Manifest(BaseModel):
@@ -158,7 +199,10 @@ class Manifest(BaseModel):
         digest: SHA-256 of the manifest's own text with this one left out; ``seal_manifest``
             fills it in.
         gate: of an integrated model, whose ``expert`` is the stem, whose tiles are tokens and
-            whose glance is its view of the photo; None for glance and focus.
+            whose glance is its view of the photo; None for the other families.
+        recogniser: of a recogniser of whole photos, whose ``expert`` is the encoder and whose
+            ``glance_px`` is the side of the photo that it is given; None for the other families.
+        familiarity: what the training photos look like; None where it was not learnt.
         promise: about diagnoses lost through dropping tiles, where one was made.
         export: of an exported model; None for the PyTorch model of a run.
     """
@@ -187,13 +231,17 @@ class Manifest(BaseModel):
     data_fingerprint: str
     files: dict[str, str]
     gate: GateEntry | None = None
+    recogniser: RecogniserEntry | None = None
+    familiarity: FamiliarityEntry | None = None
     promise: PromiseEntry | None = None
     export: ExportEntry | None = None
     digest: str = ""
 
     @property
     def family(self) -> str:
-        """``glance_and_focus`` or ``gated``."""
+        """``glance_and_focus``, ``gated`` or ``recogniser``."""
+        if self.recogniser is not None:
+            return "recogniser"
         return "glance_and_focus" if self.gate is None else "gated"
 
     @model_validator(mode="after")
@@ -213,6 +261,10 @@ class Manifest(BaseModel):
             raise ValueError("a label holds signs that cannot be seen")
         if self.pooling not in POOLINGS:
             raise ValueError(f"there is no pooling called {self.pooling!r}")
+        if self.gate is not None and self.recogniser is not None:
+            raise ValueError("a model is either gated or a recogniser")
+        if self.familiarity is not None and len(self.familiarity.prior) != len(self.labels):
+            raise ValueError("expected one value a label in familiarity.prior")
         if self.promise is not None and self.promise.choice != self.choice:
             raise ValueError("the promise was made for another choice of tiles")
         return self
@@ -231,6 +283,9 @@ class Manifest(BaseModel):
             expert_macs=self.expert_macs,
             scout_macs_per_px=self.scout_macs_per_px,
             place_offset_px=self.place_offset_px,
+            familiarity=None
+            if self.familiarity is None
+            else Familiarity(**self.familiarity.model_dump()),
         )
 
 

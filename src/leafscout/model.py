@@ -19,6 +19,7 @@ from leafscout.diagnosis.pooling import ATTENTION_POOLINGS, pool_tiles
 from leafscout.focus.tile_reader import read_tiles
 from leafscout.glance.choose import ChoiceRule, choose_tiles
 from leafscout.glance.closer import count_closer_px, look_closer
+from leafscout.glance.familiarity import Familiarity
 from leafscout.glance.mirrored import mirror_glance, turn_back
 from leafscout.glance.places import pool_places
 from leafscout.glance.view import glance_size_px_hw, take_glance
@@ -68,6 +69,7 @@ class Scouted(NamedTuple):
         read: (tiles,) True for the tiles that the expert is to read; none is an early exit.
         scout_spread: (tiles,) standard deviation of ``scout_logits`` over mirrored glances; None
             where there was one glance.
+        strangeness: how unlike the training photos the glance is; above 1 counts as unlike.
     """
 
     tiles: Tiles
@@ -76,6 +78,7 @@ class Scouted(NamedTuple):
     glance_logits: FloatArray
     read: NDArray[np.bool_]
     scout_spread: FloatArray | None = None
+    strangeness: float = 0.0
 
 
 class Networks(Protocol):
@@ -106,6 +109,7 @@ class Rules:
         expert_macs: multiply-adds of the expert for one tile.
         scout_macs_per_px: multiply-adds of the scout for one pixel of the glance.
         place_offset_px: how far right of and below an even grid the expert sees its places.
+        familiarity: what the training photos look like; None where it is not known.
     """
 
     labels: tuple[str, ...]
@@ -119,6 +123,20 @@ class Rules:
     expert_macs: int
     scout_macs_per_px: float
     place_offset_px: float = 0.0
+    familiarity: Familiarity | None = None
+
+    def measure_strangeness(self, view: Pixels) -> float:
+        """How unlike the training photos a small view is, from 0; above 1 counts as unlike."""
+        return 0.0 if self.familiarity is None else self.familiarity.measure(view)
+
+    def calibrate(self, logits: FloatArray, strangeness: float) -> FloatArray:
+        """(labels,) logits → probabilities, drawn to the prior where the photo is strange."""
+        probs = self.calibration.apply(logits)
+        if self.familiarity is None:
+            return probs
+        return self.familiarity.draw_to_prior(
+            probs, strangeness, exclusive=self.calibration.exclusive
+        )
 
 
 def choose_read(seen: Scouted | Evidence, rule: ChoiceRule) -> NDArray[np.bool_]:
@@ -210,6 +228,7 @@ class GlanceAndFocus:
             glance_logits=glance_logits,
             read=np.ones(len(tiles), dtype=np.bool_),
             scout_spread=logits[:, :, 0].std(axis=0) if len(logits) > 1 else None,
+            strangeness=self.rules.measure_strangeness(glance.pixels),
         )
         return (
             scouted if read_all else scouted._replace(read=choose_read(scouted, self.rules.choice))
@@ -261,6 +280,7 @@ class GlanceAndFocus:
             focus_logits=np.zeros(labels, dtype=np.float32),
             place_logits=place_logits,
             scout_spread=scouted.scout_spread,
+            strangeness=scouted.strangeness,
         )
         return replace(evidence, focus_logits=self.pool(evidence, read))
 
@@ -288,9 +308,10 @@ class GlanceAndFocus:
 
     def label_probs(self, evidence: Evidence) -> FloatArray:
         """(labels,) calibrated probabilities of the fused evidence."""
-        return self.rules.calibration.apply(
-            fuse_evidence(evidence.focus_logits, evidence.glance_logits, self.rules.glance_weights)
+        fused = fuse_evidence(
+            evidence.focus_logits, evidence.glance_logits, self.rules.glance_weights
         )
+        return self.rules.calibrate(fused, evidence.strangeness)
 
     def count_macs(self, photo_size_px_hw: tuple[int, int], tiles_read: int) -> int:
         """Multiply-adds of scout and expert for a photo of this size and so many tiles read."""

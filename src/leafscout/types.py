@@ -101,6 +101,7 @@ class Evidence:
         place_logits: (tiles read, labels, rows, columns) evidence of places inside the tiles read.
         scout_spread: (tiles,) standard deviation of ``scout_logits`` over mirrored glances, whose
             mean they are; None where there was one glance.
+        strangeness: how unlike the training photos the photo is; above 1 counts as unlike.
     """
 
     scout_logits: FloatArray
@@ -112,6 +113,7 @@ class Evidence:
     focus_logits: FloatArray
     place_logits: FloatArray
     scout_spread: FloatArray | None = None
+    strangeness: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,7 @@ class Diagnosis:
         lesion_map_px: side of a cell of ``lesion_map`` in pixels of the photo.
         lesion_boxes: places that speak for the labels found, strongest first.
         cost: what it cost.
+        strangeness: how unlike the training photos the photo is; above 1 it is unsure for that.
     """
 
     source: str
@@ -182,6 +185,7 @@ class Diagnosis:
     lesion_map_px: int
     lesion_boxes: tuple[LesionBox, ...] = field(default=())
     cost: Cost = field(default=Cost(0, 0, 0, 0, 0.0, 0.0))
+    strangeness: float = 0.0
 
     @property
     def present(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from leafscout.errors import InputError
 from leafscout.evaluation.cost import summarise_cost
 from leafscout.evaluation.localisation import Localisation
-from leafscout.evaluation.summary import BaselineAnswers, summarise
+from leafscout.evaluation.summary import AlternativeAnswers, BaselineAnswers, summarise
 from leafscout.evaluation.tables import write_tables
 from leafscout.types import Cost
 
@@ -54,6 +55,11 @@ def summary():
         costs=[cost(int(n)) for n in rng.integers(0, 5, 50)],
         localisation=Localisation(photos=4, hits_at_k={5: 0.5}),
         baselines={"-mean": BaselineAnswers(rng.random((50, 3)), half)},
+        alternatives={
+            "recall=0.9": AlternativeAnswers(
+                probs, half, np.array([True, True, False]), "recall=0.9", "none", 1
+            )
+        },
         notes=["Evaluated on validation photos."],
         resamples=40,
     )
@@ -84,8 +90,16 @@ def test_tables_hold_the_figures_and_no_formula(summary, tmp_path):
         "confusion",
         "taken_for",
         "calibration",
+        "calibration_errors",
+        "whole_photos",
+        "by_count",
+        "labels_together",
         "cost",
+        "localisation",
         "baselines",
+        "baselines_per_label",
+        "alternatives",
+        "alternatives_per_label",
     }
     for rows in tables.values():
         assert len({len(row) for row in rows}) == 1
@@ -99,3 +113,21 @@ def test_tables_hold_the_figures_and_no_formula(summary, tmp_path):
     assert tables["per_label"][3][3] == ""
     assert tables["per_label"][-1][0] == "micro with healthy"
     assert tables["baselines"][1][0] == "'-mean"
+    marks = {row[1]: row[-1] for row in tables["alternatives_per_label"][1:]}
+    assert (marks["never"], marks["rust, yellow"], marks["macro"]) == ("0", "1", "")
+    gains = [
+        dict(zip(tables["alternatives"][0], row, strict=True)) for row in tables["alternatives"][1:]
+    ]
+    assert {float(row["value"]) for row in gains} == {0.0}, "the very same answers"
+    by_count = [
+        dict(zip(tables["by_count"][0], row, strict=True)) for row in tables["by_count"][1:]
+    ]
+    assert sum(int(row["photos"]) for row in by_count) == 50
+    assert dict(row[:2] for row in tables["localisation"])["hits_at_k.5"] == "0.5"
+    exact = dict(zip(tables["whole_photos"][0], tables["whole_photos"][1], strict=True))
+    assert float(exact["value"]) == pytest.approx(summary.labels.exact_match.value, rel=1e-5)
+    assert tables["labels_together"][-1][0] == "(none)"
+    # A table that the next evaluation has none of does not stay behind.
+    write_tables(replace(summary, alternatives={}, cost=None), tmp_path / "evaluation")
+    left = {path.stem for path in (tmp_path / "evaluation").iterdir()}
+    assert set(tables) - left == {"alternatives", "alternatives_per_label", "cost"}

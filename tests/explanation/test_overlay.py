@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from leafscout.errors import InputError
+from leafscout.explanation import lettering
 from leafscout.explanation.heat import fade_unread, heat_ramp, paint_heat, resample_map
 from leafscout.explanation.lettering import fit_text, spell, text_width_px, wrap_text
 from leafscout.explanation.overlay import draw_overlay, lay_out
@@ -206,6 +207,19 @@ def test_text_fits_and_is_spelled_in_the_font():
             assert text_width_px(line, 18) <= width
     assert fit_text("leaf_0001_of_many.jpg", 18, 120).endswith("jpg")
     assert fit_text("short", 18, 300) == "short"
+
+
+def test_a_text_of_thousands_of_letters_is_cut_in_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    widths: list[int] = []
+
+    def count(text: str, size_px: int) -> int:
+        widths.append(text_width_px(text, size_px))
+        return widths[-1]
+
+    monkeypatch.setattr(lettering, "text_width_px", count)
+    short = fit_text("name " * 4000, 18, 300)
+    assert len(widths) < 40
+    assert text_width_px(short, 18) <= 300 < text_width_px(short[:4] + "m" + short[4:], 18)
 
 
 @pytest.mark.real_photos

@@ -12,11 +12,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from photo_files import big_exif, chunk, draw_photo, encode, make_sources
+from typer.testing import CliRunner
 
-from leafscout.errors import PhotoError
+from leafscout.cli import app
+from leafscout.diagnosis.calibrate import Calibration
+from leafscout.errors import InputError, PhotoError
+from leafscout.glance.choose import ChoiceRule
+from leafscout.inference.load import load
+from leafscout.model import Rules
+from leafscout.networks import build_expert, build_scout
 from leafscout.photos import isolated
-from leafscout.photos.decode import DecodeLimits, decode_photo, open_photo, read_photo_size
+from leafscout.photos.decode import decode_photo, open_photo, read_photo_size
+from leafscout.photos.limits import MAX_MEGAPIXELS, DecodeLimits, read_limits
+from leafscout.training.fit_rules import FittedRules
+from leafscout.training.run_folder import save_model
 
 WORKER = Path(__file__).with_name("decode_worker.py")
 CODES = {"missing", "unreadable", "truncated", "too_large", "too_small", "unsupported"}
@@ -225,6 +236,89 @@ def test_photos_cut_at_a_thousand_offsets(record, monkeypatch):
     assert without
 
 
+# Through a loaded model ---------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A model from its folder; its networks never learnt anything."""
+    torch.manual_seed(0)
+    rules = Rules(
+        labels=("mildew", "rust"), tile_px=64, glance_px=64, pooling="max",
+        choice=ChoiceRule(threshold_prob=0.0, max_tiles=2), glance_weights=(0.5, 0.5),
+        calibration=Calibration((1.0, 1.0), (0.0, 0.0)), thresholds=(0.5, 0.5), expert_macs=1,
+        scout_macs_per_px=1.0,
+    )  # fmt: skip
+    run = tmp_path_factory.mktemp("model")
+    save_model(
+        run, build_expert("tiny", 2), build_scout("tiny", 2),
+        FittedRules(rules, (True, True), {}), version="0", data_fingerprint="0",
+    )  # fmt: skip
+    return load(run / "model", threads=1)
+
+
+def diagnose_cuts(model, offsets, names=tuple(SOURCES)):
+    """What was said of photos cut short, if not that; and how many were tried."""
+    wrong, count = {}, 0
+    for name in names:
+        data = SOURCES[name]
+        places = np.unique(np.linspace(1, len(data) - 1, offsets).astype(int))
+        for place in places.tolist():
+            count += 1
+            try:
+                wrong[name, place] = f"diagnosed: {model.diagnose(data[:place])!r}"
+            except PhotoError as error:
+                if error.code != "truncated":
+                    wrong[name, place] = f"{error.code}: {error}"
+    return wrong, count
+
+
+def test_a_photo_cut_short_is_never_diagnosed(model, tmp_path):
+    for name in SOURCES:
+        model.diagnose(SOURCES[name])
+    wrong, count = diagnose_cuts(model, 8)
+    assert count >= 16 * 7
+    assert wrong == {}
+    paths = [tmp_path / name for name in SOURCES]
+    for path in paths:
+        path.write_bytes(SOURCES[path.name][: len(SOURCES[path.name]) * 2 // 3])
+    said = list(model.diagnose_many(paths))
+    assert [one.source for one in said] == [str(path) for path in paths]
+    assert all("is cut short" in one.error for one in said)
+
+
+def test_without_a_look_at_the_end_half_photos_are_diagnosed(model, monkeypatch):
+    from decode_worker import remove
+
+    from leafscout.photos import decode
+
+    monkeypatch.setattr(decode, "read_header", decode.read_header)
+    remove("completeness")
+    wrong, _ = diagnose_cuts(model, 16, ["baseline.jpg", "progressive.jpg"])
+    assert any(words.startswith("diagnosed") for words in wrong.values())
+
+
+@pytest.mark.faults
+def test_photos_cut_at_a_thousand_offsets_are_never_diagnosed(model, record, monkeypatch):
+    wrong, count = diagnose_cuts(model, 70)
+    from decode_worker import remove
+
+    from leafscout.photos import decode
+
+    monkeypatch.setattr(decode, "read_header", decode.read_header)
+    remove("completeness")
+    without, tried = diagnose_cuts(model, 20)
+    answered = sum(words.startswith("diagnosed") for words in without.values())
+    record(
+        "photos cut short, diagnosed", files=len(SOURCES), cuts=count, wrong=len(wrong),
+        without="the look at the file's end",
+        noticed=f"{answered} of {tried} cut photos are diagnosed",
+    )  # fmt: skip
+    assert count >= 1000
+    assert wrong == {}
+    assert answered
+
+
 # Isolation ---------------------------------------------------------------------------------------
 
 EAT_MEMORY = (
@@ -253,6 +347,40 @@ def test_what_happens_in_the_decoder_stays_there(what, monkeypatch):
         assert caught.value.code == code
         if what != "a crash":
             break
+
+
+def test_limits_are_set_on_the_command_line(tmp_path, monkeypatch):
+    monkeypatch.setenv(MAX_MEGAPIXELS, "")  # what the command sets is taken back afterwards
+    for number in range(4):
+        label = tmp_path / "data" / ("rust", "healthy")[number % 2]
+        label.mkdir(parents=True, exist_ok=True)
+        draw_photo(number).save(label / f"{number}.jpg")
+    (tmp_path / "data" / "rust" / "0.jpg").unlink()
+    draw_photo(0).save(tmp_path / "data" / "rust" / "0.png")
+
+    def check(*options):
+        arguments = ["check", str(tmp_path / "data"), "--workers", "1", *map(str, options)]
+        done = CliRunner().invoke(app, arguments)
+        return " ".join(done.output.split())
+
+    assert "too large" not in check()
+    pixels = 96 * 96 / 1e6
+    assert "too large" not in check("--max-megapixels", 2 * pixels)
+    said = check("--max-megapixels", 1.9 * pixels)  # files other than JPEG may have half as many
+    assert "0.png is too large" in said
+    assert "1.jpg is too large" not in said
+    assert "1.jpg is too large" in check("--max-megapixels", 0.9 * pixels)
+    for wrong in ("0", "nan", "5000"):
+        assert "Expected --max-megapixels to be a number above 0" in check(
+            "--max-megapixels", wrong
+        )
+    monkeypatch.setenv(MAX_MEGAPIXELS, "many")
+    with pytest.raises(InputError, match=f"Expected {MAX_MEGAPIXELS} to be a number"):
+        open_photo(SOURCES["baseline.jpg"])
+    monkeypatch.setenv(MAX_MEGAPIXELS, "400")
+    limits = read_limits()
+    assert (limits.jpeg_px, limits.other_px) == (400_000_000, 200_000_000)
+    assert limits.memory_bytes == 2 << 30
 
 
 def test_limits_can_be_set():

@@ -231,7 +231,7 @@ def test_naughty_labels_from_training_to_report(tmp_path, record):
     commands = [
         ["train", data, "--out", run, "--recipe", "tiny", "--epochs", "1", "--workers", "1",
          "--tile-px", "64", "--glance-px", "64"],
-        ["evaluate", run, data],
+        ["evaluate", run, data, "--force"],
         ["diagnose", run, odd_photo, data / "4.png", "--html", tmp_path / "page.html",
          "--csv", tmp_path / "table.csv", "--jsonl", tmp_path / "lines.jsonl"],
     ]  # fmt: skip

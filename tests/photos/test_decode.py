@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from leafscout.errors import InputError, PhotoError
-from leafscout.photos.decode import DecodeLimits, decode_photo, list_photos, read_photo_size
+from leafscout.photos.decode import decode_photo, list_photos, read_photo_size
+from leafscout.photos.limits import DecodeLimits
 
 
 def draw_leaf(height=90, width=130, seed=0):

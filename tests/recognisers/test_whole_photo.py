@@ -4,12 +4,8 @@ import pytest
 import torch
 
 from leafscout.losses.arcface import ArcFaceHead
-from leafscout.recognisers.whole_photo import (
-    RECOGNISERS,
-    Recogniser,
-    RecogniserShape,
-    build_recogniser,
-)
+from leafscout.recognisers.shapes import RECOGNISERS, RecogniserShape
+from leafscout.recognisers.whole_photo import Recogniser, build_recogniser
 
 SMALL = sorted(name for name in RECOGNISERS if name.startswith("small_"))
 

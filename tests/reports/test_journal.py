@@ -64,12 +64,22 @@ def test_answers_are_neither_overwritten_nor_mixed(tmp_path: Path) -> None:
     assert list(open_journal(target, "model a", resume=True).records) == ["1.jpg"]
 
 
-@pytest.mark.parametrize("content", ["", "[1]\n", '{"source": "1.jpg"}\n', "no JSON\n", "\xff\n"])
+@pytest.mark.parametrize("content", ["[", "[1]\n", '{"source": "1.jpg"}\n', "no JSON\n", "\xff\n"])
 def test_what_is_no_journal_is_refused(tmp_path: Path, content: str) -> None:
     target = tmp_path / "a.csv"
     journal_path(target).write_bytes(content.encode("latin-1"))
     with pytest.raises(InputError, match=r"a\.csv\.part .*Delete it to begin again"):
         open_journal(target, "m", resume=True)
+
+
+@pytest.mark.parametrize("size", [0, 1, 14, 40])
+def test_a_journal_that_was_hardly_begun_is_begun_again(tmp_path: Path, size: int) -> None:
+    target = tmp_path / "a.csv"
+    open_journal(target, "m" * 64, resume=False)
+    whole = journal_path(target).read_bytes()
+    journal_path(target).write_bytes(whole[:size])
+    assert open_journal(target, "m" * 64, resume=size > 9).records == {}
+    assert journal_path(target).read_bytes() == whole
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from PIL import Image
 
 from leafscout.errors import InputError
 from leafscout.evaluation.localisation import Localisation, count_false_tiles, play_pointing_game
-from leafscout.evaluation.summary import BaselineAnswers, summarise
+from leafscout.evaluation.summary import AlternativeAnswers, BaselineAnswers, summarise
 from leafscout.reports.figures import Bar, Curve, Panel, draw_bars, draw_panels
+from leafscout.reports.report_figures import HistoryRow, draw_history
 from leafscout.reports.run_report import write_run_report
 from leafscout.types import Cost
 
@@ -62,6 +63,11 @@ def write_evaluation(run):
             false_tiles=count_false_tiles([np.array([0.1, 0.9])], 0.5),
         ),
         baselines={"mean pooling": BaselineAnswers(rng.random((60, 3)), half)},
+        alternatives={
+            "looks=flips": AlternativeAnswers(
+                rng.random((60, 3)), half, np.array([True, False, True]), "bagged_f1", "flips", 4
+            )
+        },
         notes=["Evaluated on training photos."],
         resamples=30,
     ).write_json(run / "evaluation.json")
@@ -122,6 +128,8 @@ def test_every_section_is_there_in_order_pictures_first(full_run):
         "mosaic",
         "labels",
         "baselines",
+        "by_count",
+        "alternatives",
         "localisation",
         "curves",
         "confusion",
@@ -143,6 +151,22 @@ def test_figures_of_the_evaluation_stand_in_the_page(full_run):
     assert "0.75" in text
     assert "mean pooling" in text
     assert "100%" in text  # of the tiles of healthy photos were never read
+
+
+def test_a_threshold_that_was_not_fitted_is_marked(full_run):
+    page = full_run[1]
+    assert page.count("not fitted: no validation photo has it") == 1
+    assert "looks=flips" in page
+
+
+def test_figures_of_epochs_are_drawn_where_the_history_has_them():
+    plain = [HistoryRow("expert", number, 1.0, 1.0, 0.5) for number in (1, 2)]
+    more = [
+        HistoryRow("expert", number, 1.0, 1.0, 0.5, {"train_f1": 0.2, "val_f1": 0.1 * number})
+        for number in (1, 2)
+    ]
+    widths = [Image.open(io.BytesIO(draw_history(rows).png)).size[0] for rows in (plain, more)]
+    assert widths[1] > widths[0], "one panel more"
 
 
 def test_pictures_carry_no_metadata_and_stand_upright(full_run):

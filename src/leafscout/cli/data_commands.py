@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -15,14 +16,18 @@ from leafscout.cli.options import (
     Data,
     HealthyNames,
     MainLabelOnly,
+    MaxMegapixels,
     PhotoSize,
     PhotosRoot,
     Seed,
     Workers,
     parse_size,
+    set_limits,
 )
 from leafscout.cli.screen import show_progress
 from leafscout.errors import InputError
+
+_SHEET_PHOTOS = 6
 
 
 class FieldPreset(enum.StrEnum):
@@ -77,6 +82,15 @@ def check(
     healthy: HealthyNames = None,
     main_label_only: MainLabelOnly = False,
     workers: Workers = None,
+    max_megapixels: MaxMegapixels = None,
+    augmentations: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Also draw what augmentation makes of some of the photos, as .jpg or .png.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Find unreadable, duplicated and leaking photos and bad labels, before training does.
@@ -86,6 +100,7 @@ def check(
     from leafscout.photos.check import check_data
     from leafscout.photos.labels import DEFAULT_HEALTHY_NAMES
 
+    set_limits(max_megapixels)
     with show_progress("checking") as progress:
         found = check_data(
             data,
@@ -100,7 +115,36 @@ def check(
     else:
         for line in found.lines():
             typer.echo(line)
+    if augmentations is not None:
+        _draw_augmentations(augmentations, data, photos, healthy or DEFAULT_HEALTHY_NAMES)
     raise typer.Exit(1 if found.refuses_training else 0)
+
+
+def _draw_augmentations(
+    file: Path, data: Path, photos_root: Path | None, healthy_names: Sequence[str]
+) -> None:
+    """A contact sheet of photos from all over the table, those that can be read."""
+    from leafscout.errors import PhotoError
+    from leafscout.inference.answer import write_picture
+    from leafscout.photos.augmentation_sheet import draw_augmentation_sheet
+    from leafscout.photos.decode import decode_photo
+    from leafscout.photos.labels import parse_labels
+
+    table, _ = parse_labels(data, healthy_names=healthy_names, photos_root=photos_root)
+    if table is None:
+        raise InputError(f"{data} names no photo whose augmentations could be drawn.")
+    shown = []
+    for path in table.paths[:: max(1, len(table) // _SHEET_PHOTOS)]:
+        try:
+            shown.append(decode_photo(path).pixels)
+        except PhotoError:
+            continue
+        if len(shown) == _SHEET_PHOTOS:
+            break
+    if not shown:
+        raise InputError(f"None of the photos that {data} names can be read.")
+    write_picture(file, draw_augmentation_sheet(shown))
+    typer.echo(f"Augmentations of {len(shown)} photos: {file}", err=True)
 
 
 def split(
@@ -113,6 +157,14 @@ def split(
         float, typer.Option(min=0.0, max=0.9, help="Share of the photos for testing.")
     ] = 0.0,
     seed: Seed = 0,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Order of the 0/1 columns, with commas: all labels and healthy.",
+            show_default=False,
+        ),
+    ] = None,
     photos: PhotosRoot = None,
     healthy: HealthyNames = None,
     main_label_only: MainLabelOnly = False,
@@ -149,6 +201,7 @@ def split(
     groups = merge_groups(table.groups, near_duplicate_groups(prints))
     splits = split_photos(table, groups=groups, val_frac=val_frac, test_frac=test_frac, seed=seed)
     done = replace(table, splits=tuple(str(name) for name in splits))
-    for path in write_multi_hot(done, out):
+    order = None if columns is None else [name.strip() for name in columns.split(",")]
+    for path in write_multi_hot(done, out, order):
         count = sum(name == path.stem for name in done.splits)
         typer.echo(f"Wrote {path}: {count} photos.")

@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from leafscout.cli.options import AsJson, RunOrExported, Runtime, Threads, Workers
+from leafscout.cli.options import (
+    LOOKS,
+    RULES,
+    AsJson,
+    MaxMegapixels,
+    RunOrExported,
+    Runtime,
+    Threads,
+    Workers,
+    set_limits,
+)
 from leafscout.cli.screen import show_progress
 from leafscout.errors import InputError
 from leafscout.plain_text import printable
@@ -53,23 +63,58 @@ def diagnose(
             "--resume", help="Go on with a --csv or --jsonl that was stopped; skip what it has."
         ),
     ] = False,
+    thresholds: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RULE",
+            help=f"Decide by other thresholds: {RULES}; fitted by `leafscout evaluate`.",
+            show_default=False,
+        ),
+    ] = None,
+    looks: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            help=f"Look at each photo several times: {LOOKS}; fitted by `leafscout evaluate`.",
+            show_default=False,
+        ),
+    ] = None,
+    glance_px: Annotated[
+        int | None,
+        typer.Option(
+            help="Long side of the glance: larger than the model's to find smaller lesions, for "
+            "more time. Uses the scout that `leafscout glances` trained for it, if there is one.",
+            show_default=False,
+        ),
+    ] = None,
     workers: Workers = None,
     runtime: Runtime = None,
     threads: Threads = None,
+    max_megapixels: MaxMegapixels = None,
 ) -> None:
     """Diagnose photos. With --json, standard output holds one JSON object a line for each photo.
 
     Exits with 1 when a photo could not be diagnosed; the others still are.
     """
     import leafscout
+    from leafscout.inference.looks import answer_with
+    from leafscout.inference.raised_glance import raise_glance
     from leafscout.reports.diagnosis_page import write_diagnosis_page
 
+    set_limits(max_megapixels)
     paths = find_photos(photos)
     _check_outputs(csv, jsonl, html, resume=resume)
     if overlay is not None:
         overlay.mkdir(parents=True, exist_ok=True)
     model = leafscout.load(run, runtime=runtime, threads=threads)
-    journal = _open_journal(jsonl or csv, model, resume=resume)
+    if glance_px is not None:
+        model, said = raise_glance(model, glance_px)
+        if said:
+            typer.echo(said, err=True)
+    model, doubts = answer_with(model, thresholds=thresholds, looks=looks)
+    for doubt in doubts:
+        typer.echo(printable(doubt), err=True)
+    journal = _open_journal(jsonl or csv, model, looks, resume=resume)
     done = journal.answered() if journal else set()
     todo = [path for path in paths if str(path) not in done]
     if len(todo) < len(paths):
@@ -115,12 +160,15 @@ def _check_outputs(
         )
 
 
-def _open_journal(target: Path | None, model: Model, *, resume: bool) -> Journal | None:
+def _open_journal(
+    target: Path | None, model: Model, looks: str | None, *, resume: bool
+) -> Journal | None:
     from leafscout.reports.journal import open_journal
 
     if target is None:
         return None
-    fingerprint = hashlib.sha256(model.manifest.model_dump_json().encode()).hexdigest()
+    depends_on = model.manifest.model_dump_json() + (looks or "")
+    fingerprint = hashlib.sha256(depends_on.encode()).hexdigest()
     return open_journal(target, fingerprint, resume=resume)
 
 

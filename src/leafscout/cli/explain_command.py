@@ -41,6 +41,14 @@ def explain(
     gif: Annotated[
         bool, typer.Option("--gif", help="Also look layer by layer, and write films.")
     ] = False,
+    over_epochs: Annotated[
+        bool,
+        typer.Option(
+            "--over-epochs",
+            help="A film of how the heat changed from epoch to epoch, of a run trained with "
+            "--keep-epochs.",
+        ),
+    ] = False,
     faithfulness: Annotated[
         bool,
         typer.Option(
@@ -58,6 +66,7 @@ def explain(
     Exits with 1 when a photo could not be explained; the others still are.
     """
     from leafscout.errors import PhotoError
+    from leafscout.inference.explain_epochs import explain_epochs, find_epochs, write_epochs
     from leafscout.inference.explain_photo import Question, explain_photo
     from leafscout.inference.explanation_files import write_explanation
     from leafscout.inference.load import load
@@ -71,6 +80,7 @@ def explain(
         faithful=faithfulness,
         by_layer=gif,
     )
+    epochs = find_epochs(model) if over_epochs else None
     failed, taken = 0, set[str]()
     for path in paths:
         try:
@@ -79,7 +89,11 @@ def explain(
             failed += 1
             typer.echo(f"Not explained: {error}", err=True)
             continue
-        record = write_explanation(explanation, out, _free_stem(path, taken), films=gif)
+        stem = _free_stem(path, taken)
+        record = write_explanation(explanation, out, stem, films=gif)
+        if epochs is not None:
+            films = explain_epochs(model, explanation, question, epochs)
+            record["over_epochs"] = write_epochs(explanation, films, out, stem)
         typer.echo(json.dumps(record, ensure_ascii=False) if as_json else _describe(record))
     if not as_json:
         typer.echo(f"Pictures: {out}")
@@ -109,5 +123,9 @@ def _describe(record: dict[str, Any]) -> str:
             lines.append(
                 f"  {one['label']} in the {view['view']} ({view['method']}): {where}{peak}"
             )
+    lines += [
+        f"  {film['label']} in the {film['view']}, {film['epochs']} epochs: {film['film']}"
+        for film in record.get("over_epochs", ())
+    ]
     lines += [f"  {note}" for note in record["notes"]]
     return "\n".join(lines)

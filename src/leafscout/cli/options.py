@@ -95,6 +95,22 @@ def _read_number(text: str) -> int | float | str:
     return text
 
 
+RULES = "f1, bagged_f1, f_beta=2, recall=0.95, precision=0.9 or cost=5:1"
+LOOKS = "flips, rotations, scales, mirror or symmetries"
+
+
+def set_limits(max_megapixels: float | None) -> None:
+    """Let photos be larger or smaller than by default, in this process and those it starts.
+
+    Raises:
+        InputError: when it is not a number above 0 and up to 4,295.
+    """
+    if max_megapixels is not None:
+        from leafscout.photos.limits import allow_megapixels
+
+        allow_megapixels(max_megapixels)
+
+
 Data = Annotated[
     Path, typer.Argument(help="A folder per class, or a label CSV.", show_default=False)
 ]
@@ -161,4 +177,14 @@ Runtime = Annotated[
 Threads = Annotated[
     int | None,
     typer.Option(min=1, help="CPU threads of the networks; all cores by default."),
+]
+MaxMegapixels = Annotated[
+    float | None,
+    typer.Option(
+        "--max-megapixels",
+        metavar="N",
+        help="Refuse JPEG photos above so many megapixels, and others above half as many; 200 by "
+        "default. More of them take more memory.",
+        show_default=False,
+    ),
 ]

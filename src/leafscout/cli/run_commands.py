@@ -10,17 +10,21 @@ import typer
 
 from leafscout.cli.failures import STOPPED
 from leafscout.cli.options import (
+    LOOKS,
+    RULES,
     AsJson,
     Data,
     Duration,
     HealthyNames,
     MainLabelOnly,
+    MaxMegapixels,
     PhotosRoot,
     Run,
     Seed,
     Weights,
     Workers,
     read_settings,
+    set_limits,
 )
 from leafscout.cli.plan import plan_training
 from leafscout.cli.screen import print_evaluation
@@ -33,7 +37,11 @@ def train(
     out: Annotated[Path, typer.Option(help="The run folder to write.", show_default=False)],
     recipe: Annotated[
         str | None,
-        typer.Option(help="tiny, mobile, full or gated; mobile by default.", show_default=False),
+        typer.Option(
+            help="tiny, mobile, full or gated, or a network that looks once at the photo made "
+            "small, such as efficientnet, eva_stn, arc_psa_swin; mobile by default.",
+            show_default=False,
+        ),
     ] = None,
     auto: Annotated[
         bool,
@@ -48,6 +56,13 @@ def train(
     seed: Seed = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with a run that was stopped.")
+    ] = False,
+    keep_epochs: Annotated[
+        bool,
+        typer.Option(
+            "--keep-epochs",
+            help="Also keep the weights of every epoch, for `leafscout explain --over-epochs`.",
+        ),
     ] = False,
     epochs: Annotated[
         int | None, typer.Option(help=f"Passes over the photos; {_FROM_RECIPE}.")
@@ -161,12 +176,14 @@ def train(
         int | None,
         typer.Option(min=1, help="CPU threads of PyTorch; all cores by default."),
     ] = None,
+    max_megapixels: MaxMegapixels = None,
 ) -> None:
     """Learn from photos with photo-level labels; writes a run folder."""
     from leafscout.photos.labels import DEFAULT_HEALTHY_NAMES
     from leafscout.reports.run_report import write_run_report
     from leafscout.training import run as training
 
+    set_limits(max_megapixels)
     options = training.TrainOptions(
         weights=weights,
         time_s=time,
@@ -180,6 +197,7 @@ def train(
         teacher=teacher,
         teacher_kind=teacher_kind,
         unlabelled=unlabelled,
+        keep_epochs=keep_epochs,
     )
     overrides = {
         "epochs": epochs,
@@ -238,11 +256,28 @@ def evaluate(
     baseline_px: Annotated[
         int, typer.Option(min=64, help="Long side of the photo for the resized-photo baseline.")
     ] = 512,
+    thresholds: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RULE",
+            help=f"Also measure with thresholds by this rule: {RULES}. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    looks: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND",
+            help=f"Also look at each photo several times: {LOOKS}. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     weights: Weights = None,
     photos: PhotosRoot = None,
     force: Annotated[
         bool, typer.Option("--force", help="Evaluate even on photos that were trained on.")
     ] = False,
+    max_megapixels: MaxMegapixels = None,
     as_json: AsJson = False,
     seed: Seed = 0,
 ) -> None:
@@ -250,6 +285,7 @@ def evaluate(
     from leafscout.inference.evaluate import evaluate_run
     from leafscout.reports.run_report import write_run_report
 
+    set_limits(max_megapixels)
     summary = evaluate_run(
         run,
         data,
@@ -261,6 +297,8 @@ def evaluate(
         baseline_px=baseline_px,
         weights=weights,
         photos_root=photos,
+        thresholds=thresholds or (),
+        looks=looks or (),
     )
     page = write_run_report(run)
     if as_json:

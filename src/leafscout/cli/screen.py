@@ -84,6 +84,9 @@ def _facts(figures: Mapping[str, Any]) -> Iterator[str]:
     for name, baseline in figures["baselines"].items():
         for metric, gap in baseline["model_minus_baseline"].items():
             yield f"Against {name}, {metric}: {_number(gap, '+.3f')}"
+    for name, other in figures["alternatives"].items():
+        for metric, gap in other["alternative_minus_model"].items():
+            yield f"With {name} instead, {metric}: {_number(gap, '+.3f')}"
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:

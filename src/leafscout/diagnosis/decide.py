@@ -28,6 +28,7 @@ def reason_to_doubt(
     thresholds: FloatArray,
     *,
     exclusive: bool = False,
+    strangeness: float = 0.0,
 ) -> str | None:
     """Why a person should check the diagnosis, or None.
 
@@ -36,12 +37,19 @@ def reason_to_doubt(
         label_probs: (labels,) calibrated probabilities.
         thresholds: (labels,) decision thresholds.
         exclusive: photos show one disease or none.
+        strangeness: how unlike the training photos the photo is; above 1 counts as unlike.
 
     Returns:
-        A sentence that names the closest call, or None when the odds of every label differ from
-        those of its threshold by a factor of ``UNSURE_ODDS`` or more. Where labels exclude each
-        other and several reach their thresholds, it names them.
+        A sentence: that the photo is strange; or, where labels exclude each other and several
+        reach their thresholds, their names; or the closest call. None when the odds of every
+        label differ from those of its threshold by a factor of ``UNSURE_ODDS`` or more.
     """
+    if strangeness > 1.0:
+        return (
+            "unlike the photos that the model learnt from, in sharpness, light, colours or layout "
+            f"({strangeness:.1f} times as far from them as one of them may be): probabilities were "
+            "drawn towards how common each disease is among those"
+        )
     rivals = np.flatnonzero(label_probs >= thresholds)
     if exclusive and len(rivals) > 1:
         named = ", ".join(f"{labels[index]} {label_probs[index]:.2f}" for index in rivals)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leafscout.evaluation.bootstrap import Difference
+from leafscout.evaluation.by_count import CountRow, measure_by_count
 from leafscout.evaluation.calibration import Calibration, measure_calibration
 from leafscout.evaluation.co_occurrence import CoOccurrence, count_together
 from leafscout.evaluation.comparison import compare_models
@@ -57,6 +58,48 @@ class Baseline(JsonValue):
     model_minus_baseline: dict[str, Difference]
 
 
+@dataclass(frozen=True, eq=False)
+class AlternativeAnswers:
+    """What the model itself said about the same photos, decided or looked at in another way.
+
+    Attributes:
+        probs: (photos, labels) probabilities, 0..1.
+        thresholds: (labels,) fitted on validation photos, looked at in the same way.
+        fitted: (labels,) False where no validation photo has the label.
+        rule: how the thresholds were chosen.
+        looks: kind of looks.
+        looks_each: looks at each photo.
+    """
+
+    probs: NDArray[Any]
+    thresholds: NDArray[Any]
+    fitted: NDArray[Any]
+    rule: str
+    looks: str
+    looks_each: int
+
+
+@dataclass(frozen=True)
+class Alternative(JsonValue):
+    """The figures of the model with other thresholds or more looks.
+
+    Attributes:
+        rule: how the thresholds were chosen.
+        looks: kind of looks.
+        looks_each: looks at each photo.
+        labels: its figures.
+        not_fitted: labels that no validation photo has; their threshold is 0.5.
+        alternative_minus_model: what it gains on the same photos.
+    """
+
+    rule: str
+    looks: str
+    looks_each: int
+    labels: LabelEvaluation
+    not_fitted: tuple[str, ...]
+    alternative_minus_model: dict[str, Difference]
+
+
 @dataclass(frozen=True)
 class EvaluationSummary(JsonValue):
     """Everything measured about one model on one set of photos.
@@ -73,6 +116,8 @@ class EvaluationSummary(JsonValue):
         baselines: name → figures and paired differences.
         notes: sentences that a reader must know, such as what the photos were used for before.
         together: which labels the photos have at once.
+        alternatives: name → the model with other thresholds or more looks.
+        by_count: figures of photos with no label, one, two and so on.
     """
 
     labels: LabelEvaluation
@@ -86,6 +131,8 @@ class EvaluationSummary(JsonValue):
     baselines: dict[str, Baseline] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     together: CoOccurrence | None = None
+    alternatives: dict[str, Alternative] = field(default_factory=dict)
+    by_count: tuple[CountRow, ...] = ()
 
     def write_json(self, path: Path) -> None:
         """Write everything to one JSON file; undefined numbers are null."""
@@ -103,6 +150,7 @@ def summarise(
     localisation: Localisation | None = None,
     costs: Sequence[Cost] | None = None,
     baselines: Mapping[str, BaselineAnswers] | None = None,
+    alternatives: Mapping[str, AlternativeAnswers] | None = None,
     notes: Sequence[str] = (),
     resamples: int = 1000,
     seed: int = 0,
@@ -119,6 +167,7 @@ def summarise(
         localisation: figures of localisation, where lesion truth was given.
         costs: what each diagnosis cost.
         baselines: name → what it said about the same photos.
+        alternatives: name → what the model said with other thresholds or more looks.
         notes: sentences for the reader.
         resamples: bootstrap resamples.
         seed: seed of bootstrap and simulations.
@@ -164,6 +213,27 @@ def summarise(
         },
         notes=tuple(notes),
         together=count_together(truth, labels),
+        alternatives={
+            name: Alternative(
+                other.rule,
+                other.looks,
+                other.looks_each,
+                _evaluate(truth, other.probs, other.thresholds, labels, None, draw),
+                tuple(label for label, fit in zip(labels, other.fitted, strict=True) if not fit),
+                compare_models(
+                    truth,
+                    other.probs,
+                    other.thresholds,
+                    probs,
+                    thresholds,
+                    resamples=resamples,
+                    seed=seed,
+                    groups=groups,
+                ),
+            )
+            for name, other in (alternatives or {}).items()
+        },
+        by_count=measure_by_count(truth, decided, draw.resamples, seed, groups),
     )
 
 

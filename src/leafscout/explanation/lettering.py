@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from bisect import bisect_right
 from functools import cache
 
 import numpy as np
@@ -65,11 +66,15 @@ def fit_text(text: str, size_px: int, width_px: int) -> str:
     text = spell(text)
     if text_width_px(text, size_px) <= width_px:
         return text
-    for kept in range(len(text) - 1, 1, -1):
-        short = text[: kept - kept // 2] + "…" + text[len(text) - kept // 2 :]
-        if text_width_px(short, size_px) <= width_px:
-            return short
-    return "…"
+
+    def shorten(kept: int) -> str:
+        return text[: kept - kept // 2] + "…" + text[len(text) - kept // 2 :]
+
+    # Halving, not letter by letter: the names of hundreds of labels can be one text.
+    kept = bisect_right(
+        range(2, len(text)), width_px, key=lambda letters: text_width_px(shorten(letters), size_px)
+    )
+    return shorten(kept + 1) if kept else "…"
 
 
 def wrap_text(text: str, size_px: int, width_px: int) -> list[str]:

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from leafscout.errors import InputError
+from leafscout.evaluation.validation_answers import VALIDATION_ANSWERS
 from leafscout.export.parity import Parity
 from leafscout.manifest import (
     MANIFEST_NAME,
@@ -83,7 +84,7 @@ def holds_export(folder: Path) -> bool:
     """Whether a folder holds an exported model and nothing else."""
     try:
         values = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
-        known = {MANIFEST_NAME, *values["files"]}
+        known = {MANIFEST_NAME, VALIDATION_ANSWERS, *values["files"]}
         return values["export"] is not None and {one.name for one in folder.iterdir()} <= known
     except (OSError, ValueError, KeyError, TypeError):
         return False

@@ -1,4 +1,4 @@
-"""Scout and expert as ONNX graphs: bytes of pixels in, evidence out, normalisation inside."""
+"""Networks as ONNX graphs: bytes of pixels in, evidence out, normalisation inside."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from leafscout.focus.expert import Expert
 from leafscout.glance.scout import Scout
 from leafscout.glance.view import GLANCE_STEP_PX
 from leafscout.model import GlanceEvidence, TileEvidence
+from leafscout.recogniser_model import PhotoAnswer
+from leafscout.recogniser_networks import PhotoGraph
+from leafscout.recognisers.whole_photo import Recogniser
 
 OPSET = 20
 """Version of the ONNX operators; every onnxruntime that LeafScout accepts knows it."""
@@ -135,6 +138,27 @@ def write_expert_graph(expert: Expert, tile_px: int, path: Path, *, attention: b
     )
 
 
+def write_recogniser_graph(network: Recogniser, path: Path) -> None:
+    """Write a recogniser for one photo of the size that it was built for.
+
+    Args:
+        network: trained.
+        path: of the ONNX file.
+
+    Raises:
+        InputError: when a part of it cannot be written as ONNX.
+    """
+    side = network.shape.photo_px
+    _write_graph(
+        PhotoGraph(prepare_network(network)),
+        torch.zeros(side, side, 3, dtype=torch.uint8),
+        None,
+        path,
+        what=f"The recogniser, on the encoder {network.shape.encoder!r},",
+        names=("photo", PhotoAnswer._fields),
+    )
+
+
 def prepare_network(network: _Network) -> _Network:
     """A copy on the CPU, in evaluation mode, whose settings are numbers instead of tensors.
 
@@ -153,7 +177,7 @@ def prepare_network(network: _Network) -> _Network:
 def _write_graph(
     network: nn.Module,
     example: Tensor,
-    dynamic_dims: dict[int, Any],
+    dynamic_dims: dict[int, Any] | None,
     path: Path,
     *,
     what: str,
@@ -168,7 +192,7 @@ def _write_graph(
                 input_names=[given],
                 output_names=list(found),
                 opset_version=OPSET,
-                dynamic_shapes=(dynamic_dims,),
+                dynamic_shapes=None if dynamic_dims is None else (dynamic_dims,),
                 dynamo=True,
                 external_data=False,
                 verbose=False,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from leafscout.diagnosis.calibrate import sigmoid
 from leafscout.errors import InputError
-from leafscout.model import GlanceAndFocus
+from leafscout.model import Core
 from leafscout.photos.decode import open_photo
 from leafscout.types import Evidence, FloatArray, Photo
 
@@ -206,8 +206,8 @@ class Parity:
 
 
 def compare_models(
-    reference: GlanceAndFocus,
-    exported: GlanceAndFocus,
+    reference: Core,
+    exported: Core,
     photos: Sequence[Path],
     *,
     show: Callable[[int, int], None] | None = None,
@@ -232,7 +232,7 @@ def compare_models(
 
 
 def compare_with_answers(
-    answers: Sequence[PhotoAnswer], exported: GlanceAndFocus, photos: Sequence[Path]
+    answers: Sequence[PhotoAnswer], exported: Core, photos: Sequence[Path]
 ) -> Parity:
     """Like ``compare_models``, with a reference that was asked before.
 
@@ -250,15 +250,13 @@ def compare_with_answers(
     )
 
 
-def compare_on_photo(
-    reference: GlanceAndFocus, exported: GlanceAndFocus, photo: Photo
-) -> PhotoParity:
+def compare_on_photo(reference: Core, exported: Core, photo: Photo) -> PhotoParity:
     """Diagnose one photo with two models."""
     answers = [answer_photo(model, photo) for model in (reference, exported)]
     return _compare(answers[0], answers[1], reference.rules.thresholds)
 
 
-def answer_photo(model: GlanceAndFocus, photo: Photo) -> PhotoAnswer:
+def answer_photo(model: Core, photo: Photo) -> PhotoAnswer:
     """Diagnose one photo and keep what parity needs."""
     evidence, _ = model.forward(photo)
     return PhotoAnswer(

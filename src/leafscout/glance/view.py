@@ -55,6 +55,24 @@ def take_glance(photo: Photo, long_side_px: int, closer_side_px: int = 0) -> Gla
     return Glance(pixels=small, photo_size_px_hw=photo.size_px_hw, closer=closer)
 
 
+def take_square(photo: Photo, side_px: int) -> Pixels:
+    """Squeeze a photo into a square: what networks for one size of photo are given.
+
+    Nothing is cut off; what is not square is squeezed. A smaller photo is enlarged.
+
+    Args:
+        photo: the photo; decoded small where that can be done.
+        side_px: of the square.
+
+    Returns:
+        (side, side, 3) pixels.
+
+    Raises:
+        PhotoError: when the photo is decoded now and its data are damaged.
+    """
+    return _shrink(photo, (side_px, side_px))
+
+
 def _shrink(photo: Photo, size_px_hw: tuple[int, int]) -> Pixels:
     height, width = size_px_hw
     small = photo.shrink((height, width)) if isinstance(photo, JpegPhoto) else None

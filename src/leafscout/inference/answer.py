@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from leafscout.explanation.overlay import draw_overlay
 from leafscout.model import Core
 from leafscout.reports.diagnosis_page import write_diagnosis_page
 from leafscout.reports.diagnosis_records import diagnosis_record, write_json
-from leafscout.types import Cost, Diagnosis, Evidence, Photo, Pixels, Tiles
+from leafscout.types import Cost, Diagnosis, Evidence, FloatArray, Photo, Pixels, Tiles
 
 LESION_PROB = 0.5
 """Places at or above this probability are marked as lesions."""
@@ -146,7 +146,9 @@ def build_diagnosis(
         label_probs=probs,
         thresholds=thresholds,
         healthy_prob=healthy_probability(probs, exclusive=exclusive),
-        unsure=reason_to_doubt(rules.labels, probs, thresholds, exclusive=exclusive),
+        unsure=reason_to_doubt(
+            rules.labels, probs, thresholds, exclusive=exclusive, strangeness=evidence.strangeness
+        ),
         tiles=tiles,
         read=read,
         scout_probs=sigmoid(evidence.scout_logits).astype(np.float32),
@@ -155,7 +157,42 @@ def build_diagnosis(
         lesion_map_px=cell_px,
         lesion_boxes=lesion_boxes,
         cost=cost,
+        strangeness=evidence.strangeness,
     )
+
+
+def decide_again(core: Core, first: Diagnosis, probs: FloatArray, cost: Cost) -> Diagnosis:
+    """The same diagnosis with other probabilities, decided and marked anew.
+
+    Args:
+        core: the model.
+        first: what was seen at one look.
+        probs: (labels,) of all looks together.
+        cost: of all looks together.
+    """
+    exclusive = core.rules.calibration.exclusive
+    changed = replace(
+        first,
+        label_probs=probs,
+        healthy_prob=healthy_probability(probs, exclusive=exclusive),
+        unsure=reason_to_doubt(
+            first.labels,
+            probs,
+            first.thresholds,
+            exclusive=exclusive,
+            strangeness=first.strangeness,
+        ),
+        cost=cost,
+    )
+    lesion_boxes = find_lesion_boxes(
+        first.lesion_map,
+        first.lesion_map_px,
+        first.photo_size_px_hw,
+        first.labels,
+        changed.present,
+        min_prob=LESION_PROB,
+    )
+    return replace(changed, lesion_boxes=lesion_boxes)
 
 
 def area_read(tiles: Tiles, read: NDArray[np.bool_]) -> float:

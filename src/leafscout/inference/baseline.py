@@ -10,18 +10,18 @@ import numpy as np
 import torch
 
 from leafscout.diagnosis.calibrate import fit_calibration
-from leafscout.errors import InputError
 from leafscout.evaluation.summary import BaselineAnswers
 from leafscout.evaluation.thresholds import bagged_f1_thresholds
 from leafscout.focus.expert import EXPERT_STRIDE
+from leafscout.inference.run_photos import read_own_parts
 from leafscout.networks import bfloat16_helps, choose_device
 from leafscout.nn.backbones import build_backbone
-from leafscout.photos.labels import LabelTable, read_labels
+from leafscout.photos.labels import LabelTable
 from leafscout.training.gated_recipe import GATED_FAMILY
 from leafscout.training.loop import LoopOptions, train_stage
-from leafscout.training.photo_uses import read_splits
 from leafscout.training.progress import TrainingProgress
 from leafscout.training.recipes import choose_recipe, recipe_from_dict
+from leafscout.training.recogniser_recipe import RECOGNISER_FAMILY
 from leafscout.training.resized_baseline import ResizedPhotoNetwork, ResizedPhotoStage
 from leafscout.training.run_folder import write_rows
 
@@ -58,10 +58,10 @@ def answer_with_resized_photo(
         InputError: when the photos that the run was trained on are no longer there.
     """
     given = plan["recipe"]
-    # The integrated network has no expert; its stem is that of the recipe tiny.
-    integrated = given.get("family") == GATED_FAMILY
-    recipe = choose_recipe("tiny") if integrated else recipe_from_dict(given)
-    train, validation = _splits_of(run, plan, labels)
+    # Models of one network have no expert, so the recipe tiny says what the baseline is built of.
+    alone = given.get("family") in (GATED_FAMILY, RECOGNISER_FAMILY)
+    recipe = choose_recipe("tiny") if alone else recipe_from_dict(given)
+    train, validation = read_own_parts(run, plan, labels, why="The baseline learns from")
     device = choose_device()
     torch.manual_seed(seed)
     folder = run / "checkpoints" / f"resized_photo_{side_px}px"
@@ -104,26 +104,3 @@ def _training_seconds(run: Path) -> float:
     for row in rows:
         longest[row["stage"]] = max(longest.get(row["stage"], 0.0), float(row["seconds"]))
     return sum(longest.values())
-
-
-def _splits_of(
-    run: Path, plan: dict[str, Any], labels: tuple[str, ...]
-) -> tuple[LabelTable, LabelTable]:
-    data = Path(plan["data"])
-    if not data.exists():
-        raise InputError(
-            f"The baseline learns from the photos that {run} was trained on, but {data} is gone."
-        )
-    table = read_labels(
-        data,
-        healthy_names=plan["healthy_names"],
-        complete=plan["labels_complete"],
-        photos_root=Path(plan["photos_root"]) if plan["photos_root"] else None,
-    )
-    split_of = dict(read_splits(run))
-    if tuple(table.labels) != labels or set(split_of) != set(table.names):
-        raise InputError(f"{data} no longer holds the photos and labels that {run} was trained on.")
-    names = np.array([split_of[name] for name in table.names])
-    return table.subset(np.flatnonzero(names == "train")), table.subset(
-        np.flatnonzero(names == "val")
-    )

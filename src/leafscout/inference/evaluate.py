@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,21 @@ from leafscout.evaluation.localisation import (
     lesion_kept,
     play_pointing_game,
 )
-from leafscout.evaluation.summary import BaselineAnswers, EvaluationSummary, summarise
+from leafscout.evaluation.summary import (
+    AlternativeAnswers,
+    BaselineAnswers,
+    EvaluationSummary,
+    summarise,
+)
 from leafscout.evaluation.tables import write_tables
 from leafscout.explanation.lesion_map import peak_px_xy
+from leafscout.inference.alternatives import answer_alternatives, read_wishes
 from leafscout.inference.answer import build_diagnosis
 from leafscout.inference.lesion_truth import LesionTruth, read_lesion_truth
 from leafscout.inference.load import Model, load
 from leafscout.inference.pictures import draw_pictures
 from leafscout.inference.unseen_photos import align_labels, unseen_photos
+from leafscout.model import Rules
 from leafscout.photos.decode import open_photo
 from leafscout.photos.labels import LabelTable
 from leafscout.training.progress import TrainingProgress
@@ -68,6 +76,8 @@ def evaluate_run(
     baseline_px: int | None = 512,
     weights: Path | None = None,
     photos_root: Path | None = None,
+    thresholds: Sequence[str] = (),
+    looks: Sequence[str] = (),
     progress: TrainingProgress | None = None,
 ) -> EvaluationSummary:
     """Evaluate a run on labelled photos that it was not trained on.
@@ -87,6 +97,9 @@ def evaluate_run(
         baseline_px: long side of the resized photo; None leaves that network out.
         weights: local file of pretrained weights for the baseline, as given in training.
         photos_root: folder that the label file's photo names start from.
+        thresholds: rules of other thresholds to measure beside the model's own, as
+            ``recall=0.95``; fitted on the run's validation photos.
+        looks: kinds of several looks at a photo to measure beside a single one, as ``flips``.
         progress: where to show it.
 
     Returns:
@@ -95,6 +108,7 @@ def evaluate_run(
     Raises:
         InputError: no finished model, unfitting labels, or photos that overlap the training.
     """
+    wishes = read_wishes(thresholds, looks)
     model = load(run)
     plan = read_plan(run)
     table, notes = unseen_photos(run, data, plan, photos_root, force=force)
@@ -104,7 +118,7 @@ def evaluate_run(
         lesions.check_names(table.names)
     with progress or TrainingProgress() as shown:
         answers = _ask(model, table, shown, read_all=baselines)
-        others = _variants(run, answers) if baselines else {}
+        others = _variants(run, answers, model.recogniser.rules) if baselines else {}
         if baselines and baseline_px is not None:
             from leafscout.inference.baseline import answer_with_resized_photo
 
@@ -112,6 +126,9 @@ def evaluate_run(
             others[name] = answer_with_resized_photo(
                 run, plan, table, model.labels, baseline_px, seed, shown, weights
             )
+        alternatives, unfitted = answer_alternatives(
+            run, model, plan, table, answers.diagnoses, wishes, shown
+        )
         shown.say("Measuring intervals.")
         summary = summarise(
             truth,
@@ -122,10 +139,11 @@ def evaluate_run(
             localisation=None if lesions is None else locate(answers, table, truth, lesions),
             costs=[one.cost for one in answers.diagnoses],
             baselines=others,
-            notes=notes,
+            alternatives=alternatives,
+            notes=[*notes, *unfitted],
             seed=seed,
         )
-    _write(run, table, truth, answers, others, summary)
+    _write(run, table, truth, answers, {**others, **alternatives}, summary)
     draw_pictures(run / "pictures", answers.diagnoses, table, truth, model.manifest.glance_px)
     return summary
 
@@ -152,7 +170,7 @@ def _ask(
     return answers
 
 
-def _variants(run: Path, answers: Answers) -> dict[str, BaselineAnswers]:
+def _variants(run: Path, answers: Answers, rules: Rules) -> dict[str, BaselineAnswers]:
     """What the run's variants say: fusion off, glance only, every tile read."""
     path = run / "variants.json"
     if not path.is_file():
@@ -170,9 +188,12 @@ def _variants(run: Path, answers: Answers) -> dict[str, BaselineAnswers]:
             tuple(values["calibration_shift"]),
             exclusive=values.get("exclusive", False),
         )
-        out[name] = BaselineAnswers(
-            calibration.apply(fused).astype(np.float64), np.asarray(values["thresholds"])
+        # Strange photos are drawn to the prior as the model's own are: else nothing compares.
+        variant = replace(rules, calibration=calibration)
+        probs = np.stack(
+            [variant.calibrate(row, one.strangeness) for row, one in zip(fused, seen, strict=True)]
         )
+        out[name] = BaselineAnswers(probs.astype(np.float64), np.asarray(values["thresholds"]))
     return out
 
 
@@ -225,7 +246,7 @@ def _write(
     table: LabelTable,
     truth: NDArray[np.bool_],
     answers: Answers,
-    others: dict[str, BaselineAnswers],
+    others: Mapping[str, BaselineAnswers | AlternativeAnswers],
     summary: EvaluationSummary,
 ) -> None:
     folder = run / "evaluation"

@@ -138,7 +138,7 @@ def explain_photo(model: Model, photo: PhotoSource, question: Question) -> Photo
     refused: list[str] = []
     for view in views:
         try:
-            found.append(_ask_view(view, diagnosis.labels, asked, question))
+            found.append(ask_view(view, diagnosis.labels, asked, question))
         except InputError as error:
             refused.append(f"{view.name}: {error}")
     if not found:
@@ -160,9 +160,20 @@ def _choose_labels(
     return present or [known[int(np.argmax(diagnosis.label_probs))]]
 
 
-def _ask_view(
+def ask_view(
     view: View, known: tuple[str, ...], asked: Sequence[str], question: Question
 ) -> ViewHeat:
+    """Ask the network of one view.
+
+    Args:
+        view: what it saw.
+        known: the model's labels.
+        asked: those to explain.
+        question: how.
+
+    Raises:
+        InputError: a method or layer that the network does not have.
+    """
     indices = [known.index(label) for label in asked]
     method = question.method or list_methods(view.network, view.pixels[:1])[0]
     parts = [

@@ -45,13 +45,13 @@ def write_explanation(
         frames = []
         for one, values in zip(view.labels, entry["labels"], strict=True):
             drawn = _draw(explanation, view, one)
-            name = f"{stem}_{_safe(one.label)}_{view.view}_{_safe(view.method)}"
+            name = f"{stem}_{safe_name(one.label)}_{view.view}_{safe_name(view.method)}"
             values["picture"] = write_image(folder / f"{name}.jpg", drawn).name
             frames.append(drawn)
             if one.layers:
                 values["layers"] = _write_layers(view, one, folder, name, films=films)
         if films and len(frames) > 1:
-            film = folder / f"{stem}_{view.view}_{_safe(view.method)}.gif"
+            film = folder / f"{stem}_{view.view}_{safe_name(view.method)}.gif"
             entry["film"] = write_film(film, frames).name
     write_json(folder / f"{stem}_explanation.json", record)
     return record
@@ -72,7 +72,7 @@ def _write_layers(
     record: dict[str, Any] = {"names": [layer for layer, _ in one.layers], "pictures": []}
     for number, (layer, heat) in enumerate(one.layers, start=1):
         drawn = _draw_layer(view.loudest_pixels, heat, f"{number} · {layer} · {one.label}")
-        path = folder / f"{name}_layers" / f"{number:02d}_{_safe(layer)}.png"
+        path = folder / f"{name}_layers" / f"{number:02d}_{safe_name(layer)}.png"
         record["pictures"].append(str(write_image(path, drawn).relative_to(folder)))
         frames.append(drawn)
     if films:
@@ -88,6 +88,6 @@ def _draw_layer(pixels: Pixels, heat: FloatArray, caption: str) -> Pixels:
     return write_below(paint_heat(shown, spread), caption)
 
 
-def _safe(name: str) -> str:
+def safe_name(name: str) -> str:
     """A name without what file systems dislike."""
     return _UNSAFE.sub("_", name).strip("_") or "label"

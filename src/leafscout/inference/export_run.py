@@ -23,6 +23,8 @@ from leafscout.export.parity import (
     compare_models,
     compare_with_answers,
 )
+from leafscout.inference.export_recogniser import export_recogniser
+from leafscout.inference.own_answers import copy_own_answers
 from leafscout.inference.run_photos import find_run_photos, list_named_photos
 from leafscout.inference.runtimes import (
     EXPORTS,
@@ -133,19 +135,25 @@ def export_run(
     _check_target(options)
     source = _find_source(run)
     photos = _parity_photos(run, options)
+    if options.int8 and source.manifest.recogniser is not None:
+        raise InputError(
+            f"{run} holds a recogniser of whole photos, which is exported in single precision "
+            "alone. Leave --int8 out."
+        )
     calibration = _calibration_photos(run, options) if options.int8 else []
     out = options.out or _default_folder(run, options)
     with new_folder(out) as folder:
-        export = _Export(source, _open_on_cpu(source, options.threads), folder, options, say)
-        export.write_graphs()
-        if options.int8:
-            entry, parity, notes = export.round_graphs(calibration, photos, limits, show)
+        if source.manifest.recogniser is not None:
+            entry, parity = export_recogniser(
+                source, folder, photos, RUNTIME_OF[options.target], limits,
+                threads=options.threads, say=say, show=show,
+            )  # fmt: skip
+            notes: tuple[str, ...] = ()
         else:
-            say(f"Comparing with PyTorch on {len(photos)} photos.")
-            parity = compare_models(export.reference, export.open_exported(), photos, show=show)
-            parity.check(limits)
-            entry, notes = export.describe(parity), ()
+            export = _Export(source, _open_on_cpu(source, options.threads), folder, options, say)
+            entry, parity, notes = export.make(calibration, photos, limits, show)
         manifest = write_manifest(folder, source.manifest, entry)
+        copy_own_answers(source, folder)
     return Exported(out, manifest, parity, (*notes, *_notes(source.manifest, manifest)))
 
 
@@ -166,6 +174,17 @@ class _Export:
     @property
     def files(self) -> dict[str, Path]:
         return {name: self.folder / f"{name}.onnx" for name in ("scout", "expert")}
+
+    def make(
+        self, calibration: list[Path], photos: list[Path], limits: Limits, show: Show | None
+    ) -> tuple[ExportEntry, Parity, tuple[str, ...]]:
+        self.write_graphs()
+        if self.options.int8:
+            return self.round_graphs(calibration, photos, limits, show)
+        self.say(f"Comparing with PyTorch on {len(photos)} photos.")
+        parity = compare_models(self.reference, self.open_exported(), photos, show=show)
+        parity.check(limits)
+        return self.describe(parity), parity, ()
 
     def write_graphs(self) -> None:
         from leafscout.export.graphs import write_expert_graph, write_scout_graph

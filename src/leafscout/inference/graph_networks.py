@@ -1,4 +1,4 @@
-"""Scout and expert as graphs that a runtime runs: pixels in, evidence out, without PyTorch."""
+"""Networks as graphs that a runtime runs: pixels in, evidence out, without PyTorch."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TypeAlias
 import numpy as np
 
 from leafscout.model import GlanceEvidence, TileEvidence
+from leafscout.recogniser_model import PhotoAnswer
 from leafscout.types import FloatArray, Pixels
 
 RunGraph: TypeAlias = Callable[[Pixels], Sequence[FloatArray]]
@@ -44,6 +45,21 @@ class GraphNetworks:
             for index in range(len(tiles))
         ]
         return TileEvidence(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
+
+
+@dataclass(frozen=True)
+class GraphPhotoNetwork:
+    """``leafscout.recogniser_model.PhotoNetwork`` from one exported graph.
+
+    Attributes:
+        graph: (side, side, 3) pixels → the fields of ``PhotoAnswer``.
+    """
+
+    graph: RunGraph
+
+    def run(self, pixels: Pixels) -> PhotoAnswer:
+        """(side, side, 3) pixels of a photo squeezed into a square → evidence."""
+        return PhotoAnswer(*map(np.array, self.graph(np.ascontiguousarray(pixels))))
 
 
 def usable_cores() -> int:

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from leafscout.errors import InputError
 from leafscout.focus.tile_reader import TileReader
-from leafscout.gated_model import GatedModel
 from leafscout.inference.answer import Failure, PhotoDiagnosis, build_diagnosis
-from leafscout.inference.gated_runtime import diagnose_gated_photos, open_gated_model
+from leafscout.inference.gated_runtime import open_gated_model
 from leafscout.inference.many import DEFAULT_PACE, Pace, diagnose_photos
+from leafscout.inference.one_by_one import diagnose_one_by_one
+from leafscout.inference.recogniser_runtime import open_recogniser
 from leafscout.inference.runtimes import find_model
 from leafscout.manifest import Manifest
 from leafscout.model import Core, GlanceAndFocus
@@ -47,9 +48,9 @@ class Model:
         """
         if not isinstance(self.recogniser, GlanceAndFocus):
             raise InputError(
-                f"{self.run} holds a model of the recipe 'gated', one network without scout and "
-                "expert, and this needs both. diagnose, evaluate and report work with it; for "
-                "the others train another recipe, for example tiny."
+                f"{self.run} holds one network without scout and expert, and this needs both. "
+                "diagnose, evaluate and report work with it; for the others train another "
+                "recipe, for example tiny."
             )
         return self.recogniser
 
@@ -89,9 +90,9 @@ class Model:
         Yields:
             A diagnosis or a failure for each, in order.
         """
-        if isinstance(self.recogniser, GatedModel):
-            return diagnose_gated_photos(self.recogniser, photos, pace)
-        return diagnose_photos(self.core, photos, pace)
+        if isinstance(self.recogniser, GlanceAndFocus):
+            return diagnose_photos(self.recogniser, photos, pace)
+        return diagnose_one_by_one(self.recogniser, photos, pace)
 
 
 def load(run: str | Path, *, runtime: str | None = None, threads: int | None = None) -> Model:
@@ -112,5 +113,7 @@ def load(run: str | Path, *, runtime: str | None = None, threads: int | None = N
     stored = find_model(folder, runtime)
     if stored.manifest.gate is not None:
         return Model(open_gated_model(stored, threads), stored.manifest, folder)
+    if stored.manifest.recogniser is not None:
+        return Model(open_recogniser(stored, threads), stored.manifest, folder)
     core = GlanceAndFocus(stored.open_networks(threads), stored.manifest.rules())
     return Model(core, stored.manifest, folder)

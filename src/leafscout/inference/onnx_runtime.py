@@ -25,12 +25,22 @@ def open_onnx_networks(folder: Path, threads: int) -> GraphNetworks:
         InputError: when ONNX Runtime cannot run a graph.
     """
     return GraphNetworks(
-        scout=_open_graph(folder / "scout.onnx", GlanceEvidence._fields, threads),
-        expert=_open_graph(folder / "expert.onnx", TileEvidence._fields, threads),
+        scout=open_onnx_graph(folder / "scout.onnx", GlanceEvidence._fields, threads),
+        expert=open_onnx_graph(folder / "expert.onnx", TileEvidence._fields, threads),
     )
 
 
-def _open_graph(path: Path, outputs: tuple[str, ...], threads: int) -> RunGraph:
+def open_onnx_graph(path: Path, outputs: tuple[str, ...], threads: int) -> RunGraph:
+    """Open one graph that takes pixels.
+
+    Args:
+        path: of the ONNX file.
+        outputs: names of what is wanted of it, in order.
+        threads: see ``open_onnx_networks``.
+
+    Raises:
+        InputError: when ONNX Runtime cannot run it.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

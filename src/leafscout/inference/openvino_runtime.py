@@ -22,15 +22,25 @@ def open_openvino_networks(folder: Path, threads: int) -> GraphNetworks:
     Raises:
         InputError: when OpenVINO cannot run a graph.
     """
-    openvino: Any = importlib.import_module("openvino")
-    core = openvino.Core()
     return GraphNetworks(
-        scout=_open_graph(core, folder / "scout.xml", GlanceEvidence._fields, threads),
-        expert=_open_graph(core, folder / "expert.xml", TileEvidence._fields, threads),
+        scout=open_openvino_graph(folder / "scout.xml", GlanceEvidence._fields, threads),
+        expert=open_openvino_graph(folder / "expert.xml", TileEvidence._fields, threads),
     )
 
 
-def _open_graph(core: Any, path: Path, outputs: tuple[str, ...], threads: int) -> RunGraph:
+def open_openvino_graph(path: Path, outputs: tuple[str, ...], threads: int) -> RunGraph:
+    """Open one graph that takes pixels.
+
+    Args:
+        path: of the XML file.
+        outputs: names of what is wanted of it, in order.
+        threads: of one inference.
+
+    Raises:
+        InputError: when OpenVINO cannot run it.
+    """
+    openvino: Any = importlib.import_module("openvino")
+    core = openvino.Core()
     settings = {
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,

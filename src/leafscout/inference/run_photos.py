@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from leafscout.errors import InputError
 from leafscout.photos.decode import list_photos
+from leafscout.photos.labels import LabelTable, read_labels
 from leafscout.training.photo_uses import SPLITS, read_splits
 
 
@@ -41,6 +45,39 @@ def find_run_photos(run: Path, split: str, *, option: str) -> list[Path]:
             f"Name photos with {option}."
         )
     return photos
+
+
+def read_own_parts(
+    run: Path, plan: dict[str, Any], labels: tuple[str, ...], *, why: str
+) -> tuple[LabelTable, LabelTable]:
+    """Training and validation photos of a run with their labels, where they were.
+
+    Args:
+        run: the run folder.
+        plan: of the run.
+        labels: the model's labels.
+        why: what needs them, the beginning of a sentence: ``The baseline learns from``.
+
+    Raises:
+        InputError: when they are no longer there, or no longer the same.
+    """
+    data = Path(plan["data"])
+    if not data.exists():
+        raise InputError(f"{why} the photos that {run} was made with, but {data} is gone.")
+    table = read_labels(
+        data,
+        healthy_names=plan["healthy_names"],
+        complete=plan["labels_complete"],
+        photos_root=Path(plan["photos_root"]) if plan["photos_root"] else None,
+    )
+    if not (run / SPLITS).is_file():
+        raise InputError(f"{run} has no {SPLITS}: it does not say which photos it was made with.")
+    split_of = dict(read_splits(run))
+    if tuple(table.labels) != labels or set(split_of) != set(table.names):
+        raise InputError(f"{data} no longer holds the photos and labels that {run} was made with.")
+    names = np.array([split_of[name] for name in table.names])
+    train, validation = (np.flatnonzero(names == split) for split in ("train", "val"))
+    return table.subset(train), table.subset(validation)
 
 
 def list_named_photos(given: Sequence[Path]) -> list[Path]:

@@ -63,7 +63,7 @@ CHANGES: dict[str, tuple[Change, ...]] = {
         Change("upside down", quarter_turns=2, mirrored=True),
         Change("half turn", quarter_turns=2),
     ),
-    "turns": tuple(Change(f"{90 * turns} degrees", quarter_turns=turns) for turns in range(4)),
+    "rotations": tuple(Change(f"{90 * turns} degrees", quarter_turns=turns) for turns in range(4)),
     "symmetries": tuple(
         Change(f"{90 * turns} degrees{', mirrored' * mirrored}", turns, mirrored=bool(mirrored))
         for mirrored in range(2)
@@ -103,8 +103,19 @@ def look_again(look: Look, pixels: Pixels, changes: Sequence[Change]) -> FloatAr
     """
     if not changes:
         raise InputError("Expected at least one change; name the photo as it is.")
-    probs = np.stack([look(change.apply(pixels)) for change in changes]).astype(np.float64)
-    probs = np.clip(probs, _LEAST, 1 - _LEAST)
+    return mean_answer([look(change.apply(pixels)) for change in changes])
+
+
+def mean_answer(answers: Sequence[FloatArray]) -> FloatArray:
+    """The mean of several answers, as log odds.
+
+    Args:
+        answers: at least one, each (labels,) probabilities.
+
+    Returns:
+        (labels,) probabilities.
+    """
+    probs = np.clip(np.stack(answers).astype(np.float64), _LEAST, 1 - _LEAST)
     logits = np.log(probs / (1 - probs)).mean(axis=0)
     mean: FloatArray = (1 / (1 + np.exp(-logits))).astype(np.float32)
     return mean

@@ -27,10 +27,10 @@ def load_networks(
         InputError: when the weights do not fit the manifest, or are those of one network for the
             whole photo.
     """
-    if manifest.gate is not None:
+    if manifest.family != "glance_and_focus":
         raise InputError(
-            f"{model_folder} holds a model of the recipe 'gated', one network without scout and "
-            "expert, and this needs both. Train another recipe for it, for example tiny."
+            f"{model_folder} holds one network without scout and expert, and this needs both. "
+            "Train another recipe for it, for example tiny."
         )
     set_threads(threads)
     device = choose_device()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,9 +19,14 @@ from leafscout.errors import InputError
 from leafscout.explanation.heat_pictures import HeatOverPhoto
 from leafscout.explanation.lesion_map import lay_places, lesion_cell_px
 from leafscout.focus.tile_reader import read_tiles
+from leafscout.glance.view import take_square
 from leafscout.inference.load import Model
 from leafscout.model import GlanceAndFocus
 from leafscout.networks import TorchNetworks, to_batch
+from leafscout.nn.spatial_transformer import turn_back
+from leafscout.recogniser_model import RecogniserModel
+from leafscout.recogniser_networks import TorchPhotoNetwork
+from leafscout.recognisers.whole_photo import without_transformer
 from leafscout.types import Diagnosis, FloatArray, Photo
 
 LayHeat = Callable[[FloatArray, bool], HeatOverPhoto]
@@ -28,12 +34,15 @@ LayHeat = Callable[[FloatArray, bool], HeatOverPhoto]
 sees them → over the photo."""
 
 
+_Networks = TypeVar("_Networks")
+
+
 @dataclass(frozen=True, eq=False)
 class View:
     """What one network of a model saw of one photo.
 
     Attributes:
-        name: ``tiles`` or ``glance``.
+        name: ``tiles`` or ``glance``; ``photo`` of a recogniser.
         network: in evaluation mode.
         pixels: (images, 3, height, width) 0..255.
         loudest: which image to show layer by layer.
@@ -58,22 +67,44 @@ def take_views(model: Model, photo: Photo, diagnosis: Diagnosis) -> list[View]:
     Raises:
         InputError: when the model is an exported one, or of a family without views.
     """
-    core: object = model.core
+    core: object = model.recogniser
+    if isinstance(core, RecogniserModel):
+        return [_view_photo(core, _look_inside(model, core.network, TorchPhotoNetwork), photo)]
     if not isinstance(core, GlanceAndFocus):
         raise InputError(
             f"The model in {model.run} is of a family that cannot be explained yet. "
-            "Give the run of a two-stage model."
+            "Give the run of another recipe, for example tiny."
         )
-    networks: object = core.networks
-    if not isinstance(networks, TorchNetworks):
-        raise InputError(
-            f"The model in {model.run} is an exported one, whose networks cannot be looked into. "
-            "Give the run folder that it was exported from."
-        )
+    networks = _look_inside(model, core.networks, TorchNetworks)
     glance = _view_glance(core, networks, photo)
     if not diagnosis.read.any():
         return [glance]
     return [_view_tiles(core, networks, photo, diagnosis), glance]
+
+
+def _look_inside(model: Model, networks: object, kind: type[_Networks]) -> _Networks:
+    if not isinstance(networks, kind):
+        raise InputError(
+            f"The model in {model.run} is an exported one, whose networks cannot be looked into. "
+            "Give the run folder that it was exported from."
+        )
+    return networks
+
+
+def _view_photo(core: RecogniserModel, runtime: TorchPhotoNetwork, photo: Photo) -> View:
+    """The photo as a recogniser's encoder saw it: turned and framed where it does that."""
+    square = take_square(photo, core.rules.glance_px)
+    with torch.no_grad():
+        framed, affine = runtime.network.frame(_stack(square[None], runtime.device))
+
+    def lay(heat: FloatArray, of_places: bool) -> HeatOverPhoto:  # noqa: ARG001
+        over = torch.from_numpy(np.ascontiguousarray(heat[:1]))[None].float()
+        if affine is not None:
+            over = turn_back(over, affine.cpu()).clamp(0.0, 1.0)
+        height, width = photo.size_px_hw
+        return HeatOverPhoto(over[0, 0].numpy(), (float(height), float(width)))
+
+    return View("photo", without_transformer(runtime.network), framed, 0, lay)
 
 
 def _view_tiles(

@@ -86,6 +86,32 @@ def apply_affine(images: Tensor, affine: Tensor) -> Tensor:
     return sampled.to(images.dtype)
 
 
+def invert_affine(affine: Tensor) -> Tensor:
+    """(batch, 2, 3) the maps that undo others, of which none folds the photo flat.
+
+    Args:
+        affine: (batch, 2, 3); see ``SpatialTransformer``.
+    """
+    a, b, x = affine[:, 0].unbind(dim=1)
+    c, d, y = affine[:, 1].unbind(dim=1)
+    turned = torch.stack([d, -b, b * y - d * x, -c, a, c * x - a * y], dim=1)
+    return (turned / (a * d - b * c)[:, None]).view(-1, 2, 3)
+
+
+def turn_back(maps: Tensor, affine: Tensor, outside: float = 0.0) -> Tensor:
+    """Maps of places of photos as a transformer framed them → of places of the photos themselves.
+
+    Args:
+        maps: (batch, channels, rows, columns).
+        affine: (batch, 2, 3) how each photo was framed.
+        outside: value of what was framed out.
+
+    Returns:
+        (batch, channels, rows, columns).
+    """
+    return apply_affine(maps - outside, invert_affine(affine)) + outside
+
+
 def rotation_affine(degrees: Tensor) -> Tensor:
     """(batch, 2, 3) maps that turn an image clockwise, as seen, by so many degrees.
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import mmap
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
@@ -23,6 +22,7 @@ from leafscout.photos.formats import sniff_format
 from leafscout.photos.headers import DamagedHeaderError, Header, read_header
 from leafscout.photos.isolated import decode_isolated
 from leafscout.photos.jpeg_photo import JpegPhoto, decode_jpeg, read_jpeg_size
+from leafscout.photos.limits import DecodeLimits, read_limits
 from leafscout.photos.png_chunks import UnfoldsTooMuchError, keep_pixels
 from leafscout.photos.rgb import flatten, take_array, turn_upright
 from leafscout.types import Photo, Pixels
@@ -39,32 +39,8 @@ _MOST_SCANNED_PX = 2_000_000_000
 _MOST_SCANS = 200
 
 
-@dataclass(frozen=True)
-class DecodeLimits:
-    """What a photo may be, checked in its header before any pixel is decoded.
-
-    Attributes:
-        jpeg_px: most pixels of a JPEG file.
-        other_px: most pixels of any other file; PNG and its kin can hide gigabytes in kilobytes.
-        min_side_px: shortest side.
-        file_bytes: most bytes of a file.
-        memory_bytes: most memory that decoding may take, the pixels included.
-        seconds: most processor time of a decoder that runs in a process of its own.
-    """
-
-    jpeg_px: int = 200_000_000
-    other_px: int = 100_000_000
-    min_side_px: int = 64
-    file_bytes: int = 512 << 20
-    memory_bytes: int = 1 << 30
-    seconds: float = 8.0
-
-
-DEFAULT_LIMITS = DecodeLimits()
-
-
 def decode_photo(
-    source: PhotoSource, *, limits: DecodeLimits = DEFAULT_LIMITS, name: str | None = None
+    source: PhotoSource, *, limits: DecodeLimits | None = None, name: str | None = None
 ) -> Photo:
     """Decode a photo to upright RGB.
 
@@ -76,7 +52,7 @@ def decode_photo(
         source: a path, the bytes of a file, or an array of (height, width), (height, width, 1),
             (height, width, 3) or (height, width, 4: RGB and alpha) of uint8 or uint16, which is
             taken to be upright.
-        limits: sizes that are accepted.
+        limits: sizes that are accepted; None takes those of ``read_limits``.
         name: what to call the photo; None takes its path, or a word in angle brackets.
 
     Raises:
@@ -90,7 +66,7 @@ def decode_photo(
 
 
 def open_photo(
-    source: PhotoSource, *, limits: DecodeLimits = DEFAULT_LIMITS, name: str | None = None
+    source: PhotoSource, *, limits: DecodeLimits | None = None, name: str | None = None
 ) -> Photo:
     """Open a photo whose pixels are decoded when they are first asked for.
 
@@ -100,13 +76,14 @@ def open_photo(
 
     Args:
         source: as for ``decode_photo``.
-        limits: sizes that are accepted.
+        limits: as for ``decode_photo``.
         name: what to call the photo.
 
     Raises:
         PhotoError: as ``decode_photo``; damage inside a JPEG file shows when it is decoded.
         InputError: when an array is not an image.
     """
+    limits = limits or read_limits()
     if isinstance(source, np.ndarray):
         photo = Photo(pixels=take_array(source), source=name or "<array>")
         _check_size(photo.size_px_hw, limits.other_px, limits, photo.source)
@@ -147,13 +124,14 @@ def read_photo_size(source: PhotoSource) -> tuple[int, int]:
         raise _explain_os_error(path, error) from error
 
 
-def read_photo_file(path: Path, *, limits: DecodeLimits = DEFAULT_LIMITS) -> bytes:
+def read_photo_file(path: Path, *, limits: DecodeLimits | None = None) -> bytes:
     """The bytes of a photo's file, undecoded.
 
     Raises:
         PhotoError: when there is no such file, it starts like none of the formats, or it is larger
             than ``limits`` allow.
     """
+    limits = limits or read_limits()
     try:
         # Unbuffered, and from the start again: the bytes are not copied on their way.
         with path.open("rb", buffering=0) as file:
@@ -282,7 +260,7 @@ def _check_size(size_px_hw: tuple[int, int], most_px: int, limits: DecodeLimits,
         raise PhotoError(
             "too_large",
             f"{name} is too large: expected at most {most_px / 1e6:g} megapixels, but {has} "
-            f"= {height * width / 1e6:.0f}. Make it smaller or raise the limit.",
+            f"= {height * width / 1e6:.0f}. Make it smaller or raise the limit (--max-megapixels).",
         )
     if min(height, width) < limits.min_side_px:
         raise PhotoError(

@@ -20,7 +20,7 @@ PHOTO_COLUMNS = (
 LABEL_COLUMNS = ("label", "labels", "class", "classes", "disease", "diseases")
 
 _DELIMITERS = ",;\t"
-_PHOTO_FOLDERS = (".", "images", "photos")
+_PHOTO_FOLDERS = (".", "images", "photos", "train_images")
 _ONE, _ZERO = {"1", "1.0", "true"}, {"0", "0.0", "false"}
 
 
@@ -81,6 +81,13 @@ def read_csv_rows(
     return LabelRows(
         tuple(rows), reader.label_order, reader.form, tuple(reader.list_ignored_columns())
     )
+
+
+def names_photos_alone(path: Path) -> bool:
+    """Whether a table has a column of photos and no other, as those that are to be answered."""
+    lines = _read_lines(path, [])
+    names = [name.lower() for name in lines[0][1] if name] if lines else []
+    return len(names) == 1 and names[0] in PHOTO_COLUMNS
 
 
 def _read_lines(path: Path, findings: list[Finding]) -> list[tuple[int, list[str]]] | None:

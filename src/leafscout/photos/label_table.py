@@ -120,7 +120,9 @@ class LabelTable:
         return printable(" ".join(sentences))
 
 
-def write_multi_hot(table: LabelTable, out: Path) -> list[Path]:
+def write_multi_hot(
+    table: LabelTable, out: Path, columns: Sequence[str] | None = None
+) -> list[Path]:
     """Write ``train.csv``, ``val.csv`` and ``test.csv`` with a 0/1 column per label.
 
     The header is ``images``, the labels, the name of healthy, and ``group`` where groups are
@@ -131,12 +133,14 @@ def write_multi_hot(table: LabelTable, out: Path) -> list[Path]:
     Args:
         table: with a split for every photo.
         out: the folder to write to; made where needed.
+        columns: all labels and the name of healthy, in the order wanted; None is the order of the
+            labels, then healthy.
 
     Returns:
         The files written.
 
     Raises:
-        InputError: when a photo has no split.
+        InputError: when a photo has no split, or the columns are not the labels.
     """
     if None in table.splits:
         raise InputError(
@@ -145,7 +149,10 @@ def write_multi_hot(table: LabelTable, out: Path) -> list[Path]:
         )
     out.mkdir(parents=True, exist_ok=True)
     with_groups = any(group is not None for group in table.groups)
-    header = ["images", *table.labels, table.healthy_names[0], *(["group"] if with_groups else [])]
+    named = [*table.labels, table.healthy_names[0]]
+    order = [named.index(name) for name in _check_columns(columns, named)]
+    header = ["images", *(named[index] for index in order), *(["group"] if with_groups else [])]
+    healthy = table.healthy
     written = []
     for split in SPLITS:
         path = out / f"{split}.csv"
@@ -157,13 +164,23 @@ def write_multi_hot(table: LabelTable, out: Path) -> list[Path]:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow([defuse(name) for name in header])
         for index in chosen:
-            values = [*table.truth[index].astype(int), int(table.healthy[index])]
+            bits = [*table.truth[index].astype(int), int(healthy[index])]
+            values = [bits[place] for place in order]
             group = [table.groups[index] or ""] if with_groups else []
             name = _relative_to(table.paths[index], out)
             writer.writerow([defuse(name), *values, *map(defuse, group)])
         _write_atomically(path, text.getvalue())
         written.append(path)
     return written
+
+
+def _check_columns(columns: Sequence[str] | None, named: list[str]) -> list[str]:
+    wanted = named if columns is None else list(columns)
+    if sorted(wanted) != sorted(named):
+        raise InputError(
+            f"Expected columns for {', '.join(named)}, each once, but got {', '.join(wanted)}."
+        )
+    return wanted
 
 
 def _relative_to(path: Path, folder: Path) -> str:

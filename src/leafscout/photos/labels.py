@@ -9,7 +9,7 @@ import numpy as np
 
 from leafscout.errors import InputError
 from leafscout.photos.findings import Finding, error, warning
-from leafscout.photos.label_csv import read_csv_rows
+from leafscout.photos.label_csv import names_photos_alone, read_csv_rows
 from leafscout.photos.label_folders import read_folder_rows
 from leafscout.photos.label_names import find_odd_names
 from leafscout.photos.label_rows import LabelRow, LabelRows, LabelWords
@@ -48,10 +48,11 @@ def read_labels(
       commas, semicolons or bars, so a label's own name must not contain a space;
     - a CSV file with a column of photos and a 0/1 column per label;
     - a folder that holds ``labels.csv``, just one CSV file, or ``train.csv``, ``val.csv`` and
-      ``test.csv``.
+      ``test.csv``; one that names photos and no labels is left out. So the folders of the Plant
+      Pathology competitions of 2020 and 2021 are understood as they are.
 
     CSV files may have the columns ``group`` and ``split``. Their photos are looked for in
-    ``photos_root``, beside the file, and in ``images`` or ``photos`` beside it.
+    ``photos_root``, beside the file, and in ``images``, ``photos`` or ``train_images`` beside it.
 
     Args:
         data: the folder or CSV file.
@@ -126,17 +127,37 @@ def _read_rows(
     if (data / "labels.csv").is_file():
         return read_csv_rows(data / "labels.csv", words, photos_root, findings)
     if (data / "train.csv").is_file():
-        files = {split: data / f"{split}.csv" for split in SPLITS}
-        parts = [
-            read_csv_rows(path, words, photos_root, findings, split=split)
-            for split, path in files.items()
-            if path.is_file()
-        ]
-        return LabelRows.join([part for part in parts if part is not None])
+        return _read_split_files(data, words, photos_root, findings)
     tables = sorted(path for path in data.glob("*.csv") if not path.name.startswith("."))
     if len(tables) == 1:
         return read_csv_rows(tables[0], words, photos_root, findings)
     return read_folder_rows(data, words, findings)
+
+
+def _read_split_files(
+    data: Path, words: LabelWords, photos_root: Path | None, findings: list[Finding]
+) -> LabelRows | None:
+    """``train.csv`` and those of the other splits that have labels."""
+    files = {}
+    for split in SPLITS:
+        path = data / f"{split}.csv"
+        if not path.is_file():
+            continue
+        if split != "train" and names_photos_alone(path):
+            findings.append(
+                warning(
+                    "unlabelled",
+                    f"{path} names photos and no labels: it is not used.",
+                    path,
+                )
+            )
+            continue
+        files[split] = path
+    parts = [
+        read_csv_rows(path, words, photos_root, findings, split=split)
+        for split, path in files.items()
+    ]
+    return LabelRows.join([part for part in parts if part is not None])
 
 
 def _drop_repeated(read: LabelRows, data: Path, findings: list[Finding]) -> LabelRows:

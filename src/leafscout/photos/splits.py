@@ -59,9 +59,10 @@ def split_photos(
     """Split photos for training, validation and testing.
 
     Splits that the table gives are kept; where it gives none for validation, that is cut from
-    ``train``. Otherwise groups are dealt out by iterative stratification (Sechidis et al. 2011),
-    rarest label first, healthy counted as a label; then groups are moved where a label would
-    otherwise be missing on a side although it has enough groups.
+    ``train``. A table that holds nothing but ``train`` gives none. Otherwise groups are dealt out
+    by iterative stratification (Sechidis et al. 2011), rarest label first, healthy counted as a
+    label; then groups are moved where a label would otherwise be missing on a side although it has
+    enough groups.
 
     Args:
         table: the photos.
@@ -82,7 +83,8 @@ def split_photos(
             f"training, but got {val_frac:g} and {test_frac:g}."
         )
     group_ids = _check_groups(groups, len(table))
-    if any(split is not None for split in table.splits):
+    given = set(table.splits)
+    if given - {None} and given != {"train"}:
         return _keep_given(table, group_ids, val_frac, seed)
     names = np.array(["train", "val", "test"])
     fractions = np.array([1 - val_frac - test_frac, val_frac, test_frac])

@@ -6,62 +6,19 @@ transformer, and Swin with polarised attention and an ArcFace head. Any encoder 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from leafscout.losses.arcface import USUAL_MARGIN, ArcFaceHead, Margin
+from leafscout.losses.arcface import ArcFaceHead, Margin
 from leafscout.nn.image_encoder import ImageEncoder
 from leafscout.nn.polarised_attention import PolarisedFeatures
 from leafscout.nn.spatial_transformer import SpatialTransformer, apply_affine
-
-HeadKind = Literal["linear", "arcface"]
-
-
-@dataclass(frozen=True)
-class RecogniserShape:
-    """What a recogniser is made of.
-
-    Attributes:
-        encoder: see ``leafscout.nn.image_encoder.ImageEncoder``.
-        photo_px: side of the photos.
-        spatial_transformer: turn and frame the photo first.
-        polarised: polarised attention between the encoder and the head; else the mean of places.
-        head: ``linear`` or ``arcface``.
-        features: length of the vector behind polarised attention; at most the encoder's channels
-            without it.
-        margin: of ArcFace.
-    """
-
-    encoder: str
-    photo_px: int
-    spatial_transformer: bool = False
-    polarised: bool = False
-    head: HeadKind = "linear"
-    features: int = 512
-    margin: Margin = USUAL_MARGIN
-
-
-RECOGNISERS: dict[str, RecogniserShape] = {
-    "efficientnet_g16": RecogniserShape("efficientnet_b0_g16_e4", 224),
-    "efficientnet": RecogniserShape("efficientnet_b0", 224),
-    "eva_stn": RecogniserShape("eva02_base_patch16_clip_224", 224, spatial_transformer=True),
-    "arc_psa_swin": RecogniserShape(
-        "swin_base_patch4_window12_384", 384, polarised=True, head="arcface"
-    ),
-    "small_efficientnet": RecogniserShape("small_efficientnet", 128),
-    "small_efficientnet_g16": RecogniserShape("small_efficientnet_g16_e4", 128),
-    "small_eva_stn": RecogniserShape("small_eva", 128, spatial_transformer=True),
-    "small_arc_psa_swin": RecogniserShape(
-        "small_swin", 128, polarised=True, head="arcface", features=64
-    ),
-    "small_vit": RecogniserShape("small_vit", 128),
-}
-"""Name → shape; the ``small_`` ones learn from nothing on a CPU."""
+from leafscout.recognisers.shapes import RECOGNISERS, RecogniserShape
 
 
 class RecogniserOutput(NamedTuple):
@@ -117,20 +74,36 @@ class Recogniser(nn.Module):
             self.neck = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.head: nn.Linear | ArcFaceHead
         if shape.head == "arcface":
-            self.head = ArcFaceHead(width, labels, shape.margin)
+            margin = Margin(shape.margin, easy=shape.easy_margin)
+            self.head = ArcFaceHead(width, labels, margin, scale=shape.scale)
         else:
             self.head = nn.Linear(width, labels)
             nn.init.normal_(self.head.weight, std=0.01)
             nn.init.constant_(self.head.bias, -2.0)
 
+    def frame(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What the encoder is given: the photos, turned and framed where there is a transformer.
+
+        Args:
+            pixels: (photos, 3, photo_px, photo_px) 0..255.
+
+        Returns:
+            The same shape, and the maps of ``SpatialTransformer``; None without one.
+        """
+        seen = pixels.float()
+        if self.transformer is None:
+            return seen, None
+        # Judged in 0..1: a first layer that saw 0..255 would turn wildly at every step.
+        affine = self.transformer.affine(seen / 255.0)
+        return apply_affine(seen, affine), affine
+
     def forward(self, pixels: Tensor) -> RecogniserOutput:
         """(photos, 3, photo_px, photo_px) pixels 0..255 → evidence, the same with any labels."""
-        seen = pixels.float()
-        if self.transformer is not None:
-            # Judged in 0..1: a first layer that saw 0..255 would turn wildly at every step.
-            affine = self.transformer.affine(seen / 255.0)
-            seen = apply_affine(seen, affine)
-        feature_map = self.encoder(seen)
+        return self.read(self.frame(pixels)[0])
+
+    def read(self, framed: Tensor) -> RecogniserOutput:
+        """Evidence of photos as ``frame`` gives them."""
+        feature_map = self.encoder(framed)
         features = self.neck(feature_map)
         return RecogniserOutput(self.head(features).float(), features, feature_map)
 
@@ -138,13 +111,29 @@ class Recogniser(nn.Module):
         """(photos, labels, rows, columns) evidence of places whose mean is the photo's.
 
         None where there are no such maps: behind polarised attention or ArcFace, evidence is no
-        sum over places.
+        sum over places. Places are those of the photo as ``frame`` gives it.
         """
+        return self.judge_places(self(pixels).feature_map)
+
+    def judge_places(self, feature_map: Tensor) -> Tensor | None:
+        """``class_maps`` of an encoder's last map that is there already."""
         if self.shape.polarised or not isinstance(self.head, nn.Linear):
             return None
-        feature_map = self(pixels).feature_map
         weight, bias = self.head.weight[:, :, None, None], self.head.bias
         return F.conv2d(feature_map, weight, bias)
+
+    def learning_logits(self, out: RecogniserOutput, truth: Tensor) -> Tensor:
+        """(photos, labels) logits for a loss: with ArcFace, under its margin.
+
+        They hold the labels that are to be told: figures and thresholds come from ``out.logits``.
+
+        Args:
+            out: of a pass.
+            truth: (photos, labels) 0 or 1.
+        """
+        if isinstance(self.head, ArcFaceHead):
+            return self.head.margin_logits(out.features, truth).float()
+        return out.logits
 
     def loss(self, pixels: Tensor, truth: Tensor) -> Tensor:
         """Binary cross-entropy with the photos' labels; with ArcFace, under its margin.
@@ -156,15 +145,20 @@ class Recogniser(nn.Module):
         Returns:
             Scalar mean.
         """
-        out = self(pixels)
-        if isinstance(self.head, ArcFaceHead):
-            return self.head.loss(out.features, truth)
-        return F.binary_cross_entropy_with_logits(out.logits, truth.to(out.logits.dtype))
+        logits = self.learning_logits(self(pixels), truth)
+        return F.binary_cross_entropy_with_logits(logits, truth.to(logits.dtype))
 
     def class_centres(self) -> Tensor:
         """(labels, features) unit vectors: where each label's features should point to."""
         with torch.no_grad():
             return F.normalize(self.head.weight, dim=1)
+
+
+def without_transformer(network: Recogniser) -> Recogniser:
+    """The same network, its weights shared, for photos that are framed already."""
+    inner = copy.copy(network)
+    inner._modules = {**network._modules, "transformer": None}
+    return inner
 
 
 def build_recogniser(

@@ -65,6 +65,7 @@ def open_journal(target: Path, depends_on: str, *, resume: bool) -> Journal:
             model or is no journal, or when it cannot be written.
     """
     journal = Journal(journal_path(target))
+    _remove_stillborn(journal.path)
     if not journal.path.exists():
         _append_line(journal.path, {"journal": JOURNAL_VERSION, "depends_on": depends_on})
         return journal
@@ -83,10 +84,23 @@ def open_journal(target: Path, depends_on: str, *, resume: bool) -> Journal:
     return journal
 
 
+def _remove_stillborn(path: Path) -> None:
+    """Remove a journal whose writer was killed before its first line was whole."""
+    try:
+        content = path.read_bytes() if path.is_file() else None
+    except OSError:
+        return  # opening it will say why
+    begun = json.dumps({"journal": JOURNAL_VERSION, "depends_on": ""})[:-2].encode()
+    if content is None or b"\n" in content:
+        return
+    if begun.startswith(content) or content.startswith(begun):
+        path.unlink()
+
+
 def _append_line(path: Path, values: Record) -> None:
     line = json.dumps(values, ensure_ascii=False, allow_nan=False)
     try:
-        # Opened for each line: nothing stays in a buffer when the power goes.
+        # Opened for each line: nothing stays in a buffer of this process when it is killed.
         with path.open("a", encoding="utf-8", errors="backslashreplace", newline="") as file:
             file.write(f"{line}\n")
     except OSError as error:

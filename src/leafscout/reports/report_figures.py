@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,13 +25,23 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class HistoryRow:
-    """One epoch of training; NaN where a figure was not measured."""
+    """One epoch of training; NaN where a figure was not measured.
+
+    Attributes:
+        stage: what was trained.
+        epoch: from 1, of this stage.
+        train_loss: of the training photos.
+        val_loss: of the validation photos.
+        val_macro_ap: of the validation photos.
+        more: further figures by the name of their column, such as ``train_f1``.
+    """
 
     stage: str
     epoch: int
     train_loss: float
     val_loss: float
     val_macro_ap: float
+    more: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,15 @@ class DrawnFigure:
     section: str
     caption: str
     png: bytes
+
+
+EPOCH_FIGURES = {
+    "f1": "macro F1",
+    "map": "mean AP",
+    "acc": "all labels right",
+    "label_acc": "labels right",
+}
+"""Figures of an epoch that some histories hold of training and validation, and their names."""
 
 
 def draw_evaluation(evaluation: Json) -> list[DrawnFigure]:
@@ -103,6 +122,21 @@ def draw_history(rows: Sequence[HistoryRow]) -> DrawnFigure:
         panels.append(
             Panel("Validation macro AP", "epoch", "AP", tuple(ap), unit_square=False, marks=marks)
         )
+    for name, title in EPOCH_FIGURES.items():
+        curves = [
+            curve
+            for column, words in ((f"train_{name}", "training"), (f"val_{name}", "validation"))
+            if any(math.isfinite(row.more.get(column, math.nan)) for row in rows)
+            for curve in trace(
+                f"{words} {title}",
+                [row.more.get(column, math.nan) for row in rows],
+                dashed=words == "validation",
+            )
+        ]
+        if curves:
+            panels.append(
+                Panel(title, "epoch", title, tuple(curves), unit_square=False, marks=marks)
+            )
     caption = (
         "Epochs of all stages, one after the other; a vertical line marks where a stage begins. "
         "Losses of different stages measure different things."

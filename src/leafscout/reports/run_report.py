@@ -17,11 +17,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from leafscout.errors import InputError
-from leafscout.photos.decode import DecodeLimits, decode_photo
+from leafscout.photos.decode import decode_photo
 from leafscout.photos.headers import walk_jpeg
+from leafscout.photos.limits import DecodeLimits
 from leafscout.plain_text import show_plainly
 from leafscout.reports.audit_section import AuditSection, build_audit_section
 from leafscout.reports.report_figures import (
+    EPOCH_FIGURES,
     DrawnFigure,
     HistoryRow,
     Json,
@@ -29,6 +31,7 @@ from leafscout.reports.report_figures import (
     draw_history,
     draw_tile_histograms,
 )
+from leafscout.reports.training_notes import read_training_notes
 
 GROUPS: Mapping[str, str] = {
     "diagnoses": "Diagnoses",
@@ -42,6 +45,8 @@ GROUPS: Mapping[str, str] = {
 _PLAIN_SEGMENTS = {*range(0xC0, 0xE0), 0xE0, 0xEE}
 """What a JPEG needs for decoding; the others hold EXIF, XMP, profiles and comments."""
 _PICTURE_LIMITS = DecodeLimits(min_side_px=1)
+
+_SIDES = ("train", "val")
 
 Content = TypeVar("Content", dict[str, Any], list[Any])
 
@@ -73,8 +78,8 @@ class Headline:
 def write_run_report(run: Path) -> Path:
     """Write ``report.html`` into a run folder, from what stands there.
 
-    It reads ``plan.json``, ``history.csv``, ``evaluation.json``, ``audit.json``, ``promise.json``
-    and the pictures that
+    It reads ``plan.json``, ``history.csv``, ``evaluation.json``, ``audit.json``, ``promise.json``,
+    the journals of the training and the pictures that
     ``pictures/captions.json`` lists, and leaves out what is missing. Figures are also saved to
     ``figures/`` as PNG files. Pictures are embedded without metadata (place, time, camera).
 
@@ -155,11 +160,14 @@ def _render(
         },
         labels=evaluation.get("labels"),
         baselines=evaluation.get("baselines") or {},
+        alternatives=evaluation.get("alternatives") or {},
+        by_count=evaluation.get("by_count") or [],
         localisation=evaluation.get("localisation"),
         cost=evaluation.get("cost"),
         audit=audit,
         figures=figures,
         plan=_flatten(plan),
+        training_notes=read_training_notes(run),
     )
 
 
@@ -218,14 +226,16 @@ def _read_history(path: Path) -> list[HistoryRow]:
     rows = []
     for line, record in enumerate(records, start=2):
         try:
-            row = HistoryRow(
-                record["stage"],
-                int(record["epoch"]),
-                *(
-                    float(record[name] or "nan")
-                    for name in ("train_loss", "val_loss", "val_macro_ap")
-                ),
-            )
+            losses = {
+                name: float(record[name] or "nan")
+                for name in ("train_loss", "val_loss", "val_macro_ap")
+            }
+            more = {
+                column: float(record[column] or "nan")
+                for column in (f"{side}_{name}" for side in _SIDES for name in EPOCH_FIGURES)
+                if column in record
+            }
+            row = HistoryRow(record["stage"], int(record["epoch"]), **losses, more=more)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"Expected columns stage, epoch, train_loss, val_loss and val_macro_ap with "

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from leafscout.focus.expert import Expert
 from leafscout.networks import TILES_AT_ONCE, to_batch
@@ -17,7 +18,8 @@ from leafscout.photos.tiles import cut_tiles, lay_tiles
 from leafscout.training.checkpoint import load_tensors, save_tensors
 from leafscout.training.loop import CHECKPOINT_EVERY_S, stop_between_steps
 from leafscout.training.progress import TrainingProgress
-from leafscout.types import FloatArray
+from leafscout.training.recovery import give_memory_back, is_out_of_memory
+from leafscout.types import FloatArray, Photo, Tiles
 
 
 def draw_tile_share(tiles: int, share: float, seed: int, photo: int) -> NDArray[np.int64]:
@@ -71,7 +73,7 @@ def gather_evidence(
     expert.eval()
     done = load_tensors(store)[0] if store.exists() else {}
     missing = [index for index in range(len(paths)) if str(index) not in done]
-    saved_s = time.monotonic()
+    saved_s, at_once = time.monotonic(), TILES_AT_ONCE
     with (
         stop_between_steps() as stop_wanted,
         progress.task("evidence", total=len(paths), done=len(done)) as task,
@@ -79,13 +81,20 @@ def gather_evidence(
         for index, photo in load_photos(paths, missing):
             tiles = lay_tiles(photo.size_px_hw, tile_px)
             read = draw_tile_share(len(tiles), share, seed, index)
-            parts = []
-            for start in range(0, len(read), TILES_AT_ONCE):
-                chosen = read[start : start + TILES_AT_ONCE]
-                with torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed_precision):
-                    out = expert(to_batch(cut_tiles(photo.pixels, tiles, chosen), device))
-                parts.append(out.tile_logits.float())
-            found = torch.cat(parts).cpu()
+            found = None
+            while found is None:
+                try:
+                    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=mixed_precision):
+                        found = _read_tiles(expert, photo, tiles, read, at_once, device)
+                except (MemoryError, RuntimeError) as error:
+                    if not is_out_of_memory(error) or at_once == 1:
+                        raise
+                    give_memory_back(error, device)
+                    at_once //= 2
+                    progress.say(
+                        f"There was not enough memory: {at_once} tiles are read at a time from "
+                        "here on."
+                    )
             whole = torch.full((len(tiles), found.shape[1]), torch.nan)
             whole[torch.from_numpy(read)] = found
             done[str(index)] = whole
@@ -98,3 +107,20 @@ def gather_evidence(
     if missing:
         save_tensors(store, done, {})
     return [done[str(index)].numpy().astype(np.float32) for index in range(len(paths))]
+
+
+def _read_tiles(
+    expert: Expert,
+    photo: Photo,
+    tiles: Tiles,
+    read: NDArray[np.int64],
+    at_once: int,
+    device: torch.device,
+) -> Tensor:
+    """(read, labels) logits of some tiles, so many at a time."""
+    parts = []
+    for start in range(0, len(read), at_once):
+        chosen = read[start : start + at_once]
+        out = expert(to_batch(cut_tiles(photo.pixels, tiles, chosen), device))
+        parts.append(out.tile_logits.float())
+    return torch.cat(parts).cpu()

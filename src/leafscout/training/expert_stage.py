@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,7 @@ class ExpertStage:
     Attributes:
         tutor: what the expert learns from beside the photos' labels, if anything.
         unlabelled: photos that it learns from by the tutor's word alone.
+        tiles_at_once: tiles that are read at a time without gradients.
     """
 
     network: Expert
@@ -80,6 +81,7 @@ class ExpertStage:
     name: str = "expert"
     tutor: Tutor | None = None
     unlabelled: Sequence[Path] = field(default=())
+    tiles_at_once: int = TILES_AT_ONCE
 
     def __post_init__(self) -> None:
         self.paths: list[Path] = [*self.train.paths, *self.unlabelled]
@@ -105,6 +107,18 @@ class ExpertStage:
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The backbone learns more slowly than the new layers."""
         return split_parameters(self.network, self.settings)
+
+    def halve(self) -> str | None:
+        """Learn from half the tiles of a photo, and read half as many at a time.
+
+        Returns:
+            What is done now; None where one tile is all.
+        """
+        halved = halve_tiles(self.recipe, self.tiles_at_once)
+        if halved is None:
+            return None
+        self.recipe, self.tiles_at_once, words = halved
+        return words
 
     def loss(self, index: int, photo: Photo, epoch: int) -> Tensor:
         """The loss of one photo's bag."""
@@ -215,8 +229,8 @@ class ExpertStage:
     def _score(self, batch_of: Callable[[Sequence[int]], Tensor], count: int) -> SeenTiles:
         self.network.eval()
         parts = [
-            self._read(batch_of(range(start, min(start + TILES_AT_ONCE, count))))[2]
-            for start in range(0, count, TILES_AT_ONCE)
+            self._read(batch_of(range(start, min(start + self.tiles_at_once, count))))[2]
+            for start in range(0, count, self.tiles_at_once)
         ]
         self.prepare()
         return SeenTiles(*(torch.cat(pieces).float() for pieces in zip(*parts, strict=True)))
@@ -254,6 +268,30 @@ class ExpertStage:
             self.objective.positive_weight.cpu(),
             exclusive=self.recipe.exclusive,
         )
+
+
+def halve_tiles(recipe: Recipe, at_once: int) -> tuple[Recipe, int, str] | None:
+    """Half the tiles that are learnt from, and half as many read at a time.
+
+    Args:
+        recipe: says how many tiles of a photo are learnt from.
+        at_once: tiles that are read at a time.
+
+    Returns:
+        The changed recipe, the new number, and both in words; None where nothing is left to halve.
+    """
+    count = recipe.tiles_best + recipe.tiles_random
+    if count <= 1 and at_once <= 1:
+        return None
+    halved = replace(
+        recipe, tiles_best=max(1, recipe.tiles_best // 2), tiles_random=recipe.tiles_random // 2
+    )
+    at_once = max(1, at_once // 2)
+    words = (
+        f"learns from at most {halved.tiles_best + halved.tiles_random} tiles of a photo and reads "
+        f"{at_once} at a time from here on"
+    )
+    return halved, at_once, words
 
 
 def judge(

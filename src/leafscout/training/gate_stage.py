@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,14 @@ class GateStage:
             {"params": stem, "lr": rate * self.settings.backbone_rate},
             {"params": others, "lr": rate},
         ]
+
+    def notes(self) -> dict[str, Any]:
+        """The running mean and the epoch, for a checkpoint."""
+        return {"kept_share": self.kept_share, "epoch": self._epoch}
+
+    def load_notes(self, notes: Mapping[str, Any]) -> None:
+        """Go on from what ``notes`` gave."""
+        self.kept_share, self._epoch = float(notes["kept_share"]), int(notes["epoch"])
 
     def loss(self, index: int, photo: Photo, epoch: int) -> Tensor:
         """L_cls + λ · cost of one photo."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from leafscout.evaluation.thresholds import bagged_f1_thresholds
 from leafscout.gated_model import GatedModel
 from leafscout.gated_networks import TorchTokenNetwork, build_gated_transformer
 from leafscout.glance.choose import ChoiceRule
+from leafscout.glance.view import take_glance
 from leafscout.manifest import GateEntry
 from leafscout.model import Rules
 from leafscout.photos.labels import LabelTable
@@ -26,9 +27,12 @@ from leafscout.recognisers.gated_transformer import GatedTransformer
 from leafscout.training.fit_rules import FittedRules
 from leafscout.training.gate_stage import GateStage
 from leafscout.training.gated_recipe import GatedRecipe
+from leafscout.training.learn_familiarity import learn_familiarity
 from leafscout.training.loop import LoopOptions, train_stage
 from leafscout.training.progress import TrainingProgress
+from leafscout.training.recovery import write_verdicts
 from leafscout.training.run_folder import write_model, write_rows
+from leafscout.training.verdicts import judge_expert
 from leafscout.types import FloatArray
 
 GATED_TIME_FRAC = 0.9
@@ -88,7 +92,16 @@ def train_gated(
         TorchTokenNetwork(stage.network, stage.device),
         first_rules(stage.recipe, stage.train.labels),
     )
-    fitted = fit_gated_rules(model, stage.validation, progress)
+    fitted = fit_gated_rules(
+        model, stage.validation, progress, judge=lambda logits: _judge(stage, options, logits)
+    )
+    fitted = learn_familiarity(
+        fitted,
+        stage.train,
+        stage.validation,
+        lambda photo: take_glance(photo, stage.recipe.view_px).pixels,
+        progress,
+    )
     save_gated_model(out, stage, fitted, data_fingerprint)
     progress.say(
         f"Trained in {time.monotonic() - started_s:.0f} s. The model is in {out / 'model'}."
@@ -114,8 +127,22 @@ def first_rules(recipe: GatedRecipe, labels: tuple[str, ...]) -> Rules:
     )
 
 
+def _judge(stage: GateStage, options: LoopOptions, logits: FloatArray) -> list[str]:
+    """What the network has not learnt; written beside its checkpoints."""
+    verdict = judge_expert(
+        [row[None] for row in logits], stage.validation.truth, stage.validation.labels, "max",
+        stage.seed, network="network",
+    )  # fmt: skip
+    write_verdicts(options.folder, stage.name, verdict)
+    return verdict
+
+
 def fit_gated_rules(
-    model: GatedModel, validation: LabelTable, progress: TrainingProgress
+    model: GatedModel,
+    validation: LabelTable,
+    progress: TrainingProgress,
+    *,
+    judge: Callable[[FloatArray], list[str]] | None = None,
 ) -> FittedRules:
     """Fit calibration and thresholds on the path that is deployed, and again with all tokens.
 
@@ -123,6 +150,7 @@ def fit_gated_rules(
         model: the trained network with its first rules.
         validation: photos used for nothing but validation.
         progress: where to show it.
+        judge: (photos, labels) evidence → sentences that are shown beside.
     """
     gated, dense = [], []
     with progress.task("fitting the rules", total=len(validation.paths)) as task:
@@ -130,22 +158,34 @@ def fit_gated_rules(
             gated.append(model.forward(photo)[0].focus_logits)
             dense.append(model.forward(photo, read_all=True)[0].focus_logits)
             task.advance()
-    rules, fitted = _fit(model.rules, np.stack(gated), validation)
+    for sentence in [] if judge is None else judge(np.stack(gated)):
+        progress.say(sentence)
+    rules, fitted = fit_answers(model.rules, np.stack(gated), validation)
     everything = ChoiceRule(threshold_prob=0.0, max_tiles=1_000_000)
     return FittedRules(
         rules=rules,
         thresholds_fitted=fitted,
         variants={
-            "all_tiles": _fit(replace(model.rules, choice=everything), np.stack(dense), validation)[
-                0
-            ]
+            "all_tiles": fit_answers(
+                replace(model.rules, choice=everything), np.stack(dense), validation
+            )[0]
         },
     )
 
 
-def _fit(
+def fit_answers(
     rules: Rules, logits: FloatArray, validation: LabelTable
 ) -> tuple[Rules, tuple[bool, ...]]:
+    """Fit calibration and thresholds to the pooled evidence of the validation photos.
+
+    Args:
+        rules: the others.
+        logits: (photos, labels) evidence.
+        validation: what is true of these photos.
+
+    Returns:
+        The rules with what was fitted, and for each label whether a photo has it.
+    """
     truth = validation.truth
     calibration = fit_calibration(logits, truth, exclusive=rules.calibration.exclusive)
     fit = bagged_f1_thresholds(truth, calibration.apply(logits))

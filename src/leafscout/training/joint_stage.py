@@ -35,7 +35,7 @@ from leafscout.training.chosen_tiles import (
     fine_tuning,
     pool_as_deployed,
 )
-from leafscout.training.expert_stage import judge, light, split_parameters
+from leafscout.training.expert_stage import halve_tiles, judge, light, split_parameters
 from leafscout.training.loop import Validation
 from leafscout.training.recipes import Recipe, StageSettings
 from leafscout.training.scout_targets import evidence_targets
@@ -89,6 +89,7 @@ class JointStage:
     device: torch.device
     mixed_precision: bool
     name: str = "joint"
+    tiles_at_once: int = TILES_AT_ONCE
 
     def __post_init__(self) -> None:
         self.paths: list[Path] = list(self.train.paths)
@@ -109,6 +110,14 @@ class JointStage:
             *split_parameters(self.network.expert, self.settings),
             *split_parameters(self.network.scout, self._scout_settings),
         ]
+
+    def halve(self) -> str | None:
+        """Learn from half the tiles of a photo, and read half as many at a time."""
+        halved = halve_tiles(self.recipe, self.tiles_at_once)
+        if halved is None:
+            return None
+        self.recipe, self.tiles_at_once, words = halved
+        return words
 
     def loss(self, index: int, photo: Photo, epoch: int) -> Tensor:
         """The loss of one photo, of which a random number of tiles is read."""
@@ -135,8 +144,8 @@ class JointStage:
         chosen: NDArray[np.int64],
     ) -> _Read:
         parts = [
-            self.network.expert(batch[start : start + TILES_AT_ONCE])
-            for start in range(0, len(batch), TILES_AT_ONCE)
+            self.network.expert(batch[start : start + self.tiles_at_once])
+            for start in range(0, len(batch), self.tiles_at_once)
         ]
         return _Read(
             score=score,

@@ -6,103 +6,52 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from leafscout.photos.loader import load_photos
-from leafscout.training.checkpoint import load_checkpoint, save_checkpoint
+from leafscout.training.checkpoint import (
+    forget,
+    keep_copy,
+    load_checkpoint,
+    load_tensors,
+    save_checkpoint,
+)
+from leafscout.training.kept_epochs import keep_epoch
 from leafscout.training.progress import ProgressTask, TrainingProgress
-from leafscout.training.recipes import StageSettings
+from leafscout.training.recovery import (
+    JOURNAL,
+    StepError,
+    describe_halving,
+    give_memory_back,
+    is_out_of_memory,
+    write_events,
+)
+from leafscout.training.schedules import cosine_share
+from leafscout.training.stage import BatchStage as BatchStage
+from leafscout.training.stage import LoopOptions as LoopOptions
+from leafscout.training.stage import NotingStage
+from leafscout.training.stage import Stage as Stage
+from leafscout.training.stage import Validation as Validation
+from leafscout.training.stage_state import (
+    StageState,
+    count_waiting,
+    do_less,
+    note_event,
+    restore,
+    return_to_good,
+)
 from leafscout.types import Photo
 
 CHECKPOINT_EVERY_S = 120.0
-
-
-@dataclass(frozen=True)
-class Validation:
-    """How good a network is on the validation photos.
-
-    Attributes:
-        score: what the best epoch is chosen by; higher is better.
-        loss: mean loss.
-        macro_ap: mean average precision over the labels that can be validated, 0..1.
-    """
-
-    score: float
-    loss: float
-    macro_ap: float
-
-
-class Stage(Protocol):
-    """What the loop trains: a network, its photos, the loss of one photo, its validation."""
-
-    name: str
-    settings: StageSettings
-    paths: list[Path]
-
-    @property
-    def network(self) -> nn.Module:
-        """The network that is trained."""
-        ...
-
-    def prepare(self) -> None:
-        """Put the network into training mode."""
-        ...
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """Parameters and learning rates for the optimiser."""
-        ...
-
-    def loss(self, index: int, photo: Photo, epoch: int) -> Tensor:
-        """The loss of one training photo."""
-        ...
-
-    def validate(self) -> Validation:
-        """Judge the network on the validation photos."""
-        ...
-
-
-@dataclass(frozen=True)
-class LoopOptions:
-    """What the loop needs beside the stage.
-
-    Attributes:
-        folder: where the checkpoints ``last`` and ``best`` are kept.
-        seed: order of photos and everything random follow from it.
-        time_s: wall time for this stage; None for no bound.
-        device: where the network lives.
-        mixed_precision: use bfloat16 where it is safe.
-        on_epoch: called with all rows of history after each epoch.
-    """
-
-    folder: Path
-    seed: int
-    time_s: float | None
-    device: torch.device
-    mixed_precision: bool
-    on_epoch: Callable[[list[dict[str, Any]]], None]
-
-
-@dataclass
-class _State:
-    epoch: int = 0
-    step: int = 0  # steps done in this epoch
-    elapsed_s: float = 0.0
-    best_score: float = -math.inf
-    best_loss: float = math.inf
-    epochs_since_best: int = 0
-    loss_sum: float = 0.0
-    learning_rate: float = 0.0  # of the last step
-    finished: bool = False
-    history: list[dict[str, Any]] = field(default_factory=list)
 
 
 def train_stage(  # noqa: C901 — the loop is one story; told in pieces it is harder to follow
@@ -116,21 +65,25 @@ def train_stage(  # noqa: C901 — the loop is one story; told in pieces it is h
 
     Raises:
         KeyboardInterrupt: after Ctrl-C, once the checkpoint is written.
-        FloatingPointError: when the loss is no longer a number.
+        FloatingPointError: when the loss is no number or runs away, and lower rates did not help.
     """
     options.folder.mkdir(parents=True, exist_ok=True)
-    last, best = options.folder / "last.safetensors", options.folder / "best.safetensors"
+    last, best, good = (options.folder / f"{name}.safetensors" for name in ("last", "best", "good"))
     settings = stage.settings
     optimizer = torch.optim.AdamW(stage.parameter_groups(), weight_decay=settings.weight_decay)
     base_rates = [group["lr"] for group in optimizer.param_groups]
 
-    state = _State()
-    if last.exists():
-        state = _State(**load_checkpoint(last, stage.network, optimizer))
+    state, fresh = StageState(), not last.exists()
+    if not fresh:
+        state = restore(last, stage, optimizer)
         options.on_epoch(state.history)
+        write_events(options.folder / JOURNAL, state.events)
+        for _ in range(state.halvings):
+            do_less(stage)
+    stopping = count_waiting(state, settings)
     steps_per_epoch = math.ceil(len(stage.paths) / settings.photos_per_step)
     started_s = time.monotonic() - state.elapsed_s
-    saved_s = time.monotonic()
+    saved_s, validation_s = time.monotonic(), math.inf
 
     def share_done() -> float:
         done = (state.epoch * steps_per_epoch + state.step) / (settings.epochs * steps_per_epoch)
@@ -139,8 +92,15 @@ def train_stage(  # noqa: C901 — the loop is one story; told in pieces it is h
 
     def save(path: Path) -> None:
         state.elapsed_s = time.monotonic() - started_s
+        if isinstance(stage, NotingStage):
+            state.notes = stage.notes()
         save_checkpoint(path, stage.network, optimizer, asdict(state))
 
+    if fresh:
+        # What a pretrained network has cost by now, downloads and all, is not lost either.
+        save(last)
+    if state.step == 0 and state.watch.is_well():
+        keep_copy(last, good)
     with stop_between_steps() as stop_wanted:
         while not state.finished:
             order = np.random.default_rng([options.seed, state.epoch]).permutation(len(stage.paths))
@@ -148,50 +108,73 @@ def train_stage(  # noqa: C901 — the loop is one story; told in pieces it is h
             title = f"{stage.name} epoch {state.epoch + 1}/{settings.epochs}"
             stage.prepare()
             photos = load_photos(stage.paths, [int(index) for index in order[first:]])
-            with progress.task(title, total=len(order), done=first) as task:
-                while state.step < steps_per_epoch and share_done() < 1.0:
-                    rate = _rate(share_done(), settings.warmup_frac)
-                    for group, base in zip(optimizer.param_groups, base_rates, strict=True):
-                        group["lr"] = base * rate
-                    state.learning_rate = optimizer.param_groups[-1]["lr"]
-                    # Dropout must not depend on whether the run was stopped in between.
-                    torch.manual_seed(hash((options.seed, state.epoch, state.step)) % 2**63)
-                    size = min(settings.photos_per_step,
-                               len(order) - state.step * settings.photos_per_step)  # fmt: skip
-                    state.loss_sum += _step(stage, optimizer, photos, size, state, options, task)
-                    state.step += 1
-                    if stop_wanted():
-                        save(last)
-                        raise KeyboardInterrupt
-                    if time.monotonic() - saved_s > CHECKPOINT_EVERY_S:
-                        save(last)
-                        saved_s = time.monotonic()
-            photos.close()  # type: ignore[attr-defined]
-
-            validation = stage.validate()
-            better = (validation.score, -validation.loss) > (state.best_score, -state.best_loss)
-            state.epochs_since_best = 0 if better else state.epochs_since_best + 1
-            if better:
-                state.best_score, state.best_loss = validation.score, validation.loss
+            try:
+                with progress.task(title, total=len(order), done=first) as task:
+                    while state.step < steps_per_epoch and share_done() < 1.0:
+                        rate = state.rate_scale * _rate(stage, share_done(), state.history)
+                        for group, base in zip(optimizer.param_groups, base_rates, strict=True):
+                            group["lr"] = base * rate
+                        state.learning_rate = optimizer.param_groups[-1]["lr"]
+                        # Dropout must not depend on whether the run was stopped in between.
+                        torch.manual_seed(hash((options.seed, state.epoch, state.step)) % 2**63)
+                        size = min(settings.photos_per_step,
+                                   len(order) - state.step * settings.photos_per_step)  # fmt: skip
+                        loss = _step(stage, optimizer, photos, size, state, options, task)
+                        state.loss_sum += loss
+                        state.step += 1
+                        if stop_wanted():
+                            save(last)
+                            raise KeyboardInterrupt
+                        if time.monotonic() - saved_s > CHECKPOINT_EVERY_S:
+                            save(last)
+                            saved_s = time.monotonic()
+                photos.close()  # type: ignore[attr-defined]
+                began_s = time.monotonic()
+                if began_s - saved_s + validation_s > CHECKPOINT_EVERY_S:
+                    # Else a kill during a long validation would lose what was learnt before it.
+                    save(last)
+                validation = _validate(stage)
+                validation_s = time.monotonic() - began_s
+            except StepError as error:
+                photos.close()  # type: ignore[attr-defined]
+                state = return_to_good(error, stage, optimizer, state, options, progress)
+                stopping = count_waiting(state, settings)
+                save(last)
+                continue
+            except (MemoryError, RuntimeError) as error:
+                photos.close()  # type: ignore[attr-defined]
+                if not is_out_of_memory(error) or (smaller := do_less(stage)) is None:
+                    raise
+                give_memory_back(error, options.device)
+                state.halvings += 1
+                words = describe_halving(stage.name, state.epoch + 1, smaller)
+                note_event(state, stage, options, progress, "out of memory", words)
+                continue
+            stopping.update(state.epoch + 1, validation.score, validation.loss)
+            state.stopping, better = stopping.state_dict(), stopping.is_best
             row = {
                 "stage": stage.name,
                 "epoch": state.epoch + 1,
                 "train_loss": round(state.loss_sum / max(state.step, 1), 6),
                 "val_loss": round(validation.loss, 6),
                 "val_macro_ap": round(validation.macro_ap, 6),
+                **{name: round(value, 6) for name, value in validation.figures.items()},
                 "learning_rate": state.learning_rate,
                 "seconds": round(time.monotonic() - started_s, 1),
             }
             state.history.append(row)
             state.epoch, state.step, state.loss_sum = state.epoch + 1, 0, 0.0
             state.finished = (
-                share_done() >= 1.0
-                or state.epoch >= settings.epochs
-                or state.epochs_since_best >= settings.patience
+                share_done() >= 1.0 or state.epoch >= settings.epochs or stopping.stopped
             )
+            if options.keep_epochs:
+                keep_epoch(options.folder, state.epoch, stage.network)
             if better:
                 save(best)
-            save(last)
+            save(last)  # after all else: what stands before it is done again after a kill
+            saved_s = time.monotonic()
+            if state.watch.is_well():
+                keep_copy(last, good)
             options.on_epoch(state.history)
             progress.say(
                 f"{stage.name} epoch {row['epoch']}: train loss {row['train_loss']:.4f}, "
@@ -200,8 +183,23 @@ def train_stage(  # noqa: C901 — the loop is one story; told in pieces it is h
             )
             if stop_wanted():
                 raise KeyboardInterrupt
+    forget(good)
     load_checkpoint(best, stage.network, None)
     stage.network.eval()
+
+
+def _validate(stage: Stage) -> Validation:
+    validation = stage.validate()
+    if not math.isfinite(validation.loss):
+        raise StepError(f"became {validation.loss}", ())
+    return validation
+
+
+def show_history(options: LoopOptions) -> None:
+    """Hand the history of a stage on that was trained before and is not needed any more."""
+    last = options.folder / "last.safetensors"
+    if last.exists():
+        options.on_epoch(load_tensors(last)[1]["progress"]["history"])
 
 
 def _step(
@@ -209,15 +207,21 @@ def _step(
     optimizer: torch.optim.Optimizer,
     photos: Iterator[tuple[int, Photo]],
     size: int,
-    state: _State,
+    state: StageState,
     options: LoopOptions,
     task: ProgressTask,
 ) -> float:
-    """One optimiser step over ``size`` photos, one photo in memory at a time."""
+    """One optimiser step over ``size`` photos, one batch in memory at a time.
+
+    A batch counts by its photos, so the last one of an epoch may hold fewer.
+    """
     optimizer.zero_grad(set_to_none=True)
-    total = 0.0
-    for _ in range(size):
-        index, photo = next(photos)
+    total, seen = 0.0, []
+    at_once = stage.photos_at_once if isinstance(stage, BatchStage) else 1
+    for first in range(0, size, at_once):
+        batch = [next(photos) for _ in range(min(at_once, size - first))]
+        names = [stage.paths[index].name for index, _ in batch]
+        seen += names
         with torch.autocast(
             options.device.type,
             dtype=torch.bfloat16,
@@ -226,26 +230,28 @@ def _step(
             # casts of the weights, which know no gradient, to the pass that needs one.
             cache_enabled=False,
         ):
-            loss = stage.loss(index, photo, state.epoch)
-        (loss / size).backward()  # type: ignore[no-untyped-call]
-        total += float(loss.detach()) / size
-        task.advance(note=f"loss {total:.3f}")
-    if not math.isfinite(total):
-        raise FloatingPointError(
-            f"The loss of the {stage.name} became {total} in epoch {state.epoch + 1}. "
-            "The last good checkpoint is kept. Begin a new run with another --seed or recipe."
-        )
-    nn.utils.clip_grad_norm_(stage.network.parameters(), stage.settings.clip_norm)
+            if isinstance(stage, BatchStage):
+                loss = stage.batch_loss(batch, state.epoch)
+            else:
+                loss = stage.loss(*batch[0], state.epoch)
+        if not math.isfinite(float(loss.detach())):
+            raise StepError(f"became {float(loss.detach())}", names)
+        (len(batch) * loss / size).backward()  # type: ignore[no-untyped-call]
+        total += len(batch) * float(loss.detach()) / size
+        note = stage.describe_batch() if isinstance(stage, BatchStage) else ""
+        task.advance(len(batch), note=f"loss {total:.3f}  {note}".rstrip())
+    state.watch.look(total, seen)
+    norm = nn.utils.clip_grad_norm_(stage.network.parameters(), stage.settings.clip_norm)
+    if not math.isfinite(float(norm)):
+        raise StepError(f"had a gradient of length {float(norm)}", seen)
     optimizer.step()
     return total
 
 
-def _rate(share_done: float, warmup_frac: float) -> float:
-    """Learning rate as a share of its peak: linear warm-up, then half a cosine to 0."""
-    if share_done < warmup_frac:
-        return 0.05 + 0.95 * share_done / warmup_frac
-    rest = min(1.0, (share_done - warmup_frac) / (1.0 - warmup_frac))
-    return 0.5 * (1.0 + math.cos(math.pi * rest))
+def _rate(stage: Stage, share_done: float, history: Sequence[Mapping[str, Any]]) -> float:
+    if isinstance(stage, BatchStage):
+        return stage.rate(share_done, history)
+    return cosine_share(share_done, stage.settings.warmup_frac)
 
 
 @contextmanager

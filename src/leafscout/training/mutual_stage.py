@@ -44,6 +44,11 @@ class MutualStage:
         groups = [peer.parameter_groups() for peer in self.peers]
         return [both[0] for both in groups] + [both[1] for both in groups]
 
+    def halve(self) -> str | None:
+        """Both learn from half the tiles and read half as many at a time."""
+        words = [peer.halve() for peer in self.peers]
+        return words[0]
+
     def loss(self, index: int, photo: Photo, epoch: int) -> Tensor:
         """The sum of both losses of one photo."""
         return self.peers[0].loss(index, photo, epoch) + self.peers[1].loss(index, photo, epoch)

@@ -21,7 +21,7 @@ from leafscout.photos.labels import LabelTable
 from leafscout.photos.splits import assign_folds, merge_groups
 from leafscout.training.evidence_pass import gather_evidence
 from leafscout.training.expert_stage import ExpertStage
-from leafscout.training.loop import LoopOptions, train_stage
+from leafscout.training.loop import LoopOptions, show_history, train_stage
 from leafscout.training.progress import TrainingProgress
 from leafscout.training.recipes import Recipe
 from leafscout.training.warm_start import fit_new_layers, gather_bags, warm_start
@@ -90,10 +90,12 @@ def gather_out_of_fold(
         inside = np.flatnonzero(fold_of == fold)
         store = work.folder / f"fold_{fold}" / "evidence.safetensors"
         expert = work.build().to(work.device)
-        if not store.exists():
+        options = work.loop_options(f"fold_{fold}")
+        if store.exists():
+            show_history(options)
+        else:
             if whole:
                 stage = _stage(expert, work, np.flatnonzero(fold_of != fold))
-                options = work.loop_options(f"fold_{fold}")
                 if work.recipe.pretrained and not (options.folder / "last.safetensors").exists():
                     warm_start(stage, progress)
                 train_stage(stage, options, progress)

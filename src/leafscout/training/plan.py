@@ -27,6 +27,7 @@ from leafscout.training.plan_values import (
 )
 from leafscout.training.progress import TrainingProgress
 from leafscout.training.recipes import VAL_FRAC, Recipe, choose_recipe
+from leafscout.training.recogniser_recipe import RECOGNISER_RECIPES
 
 MANY_PHOTOS = 300
 """Training photos from which the large expert of the full recipe is worth its time on a GPU."""
@@ -61,7 +62,7 @@ def make_plan(
             "Expected an estimate where --time is given: without one, no number of epochs can be "
             "chosen for it. Leave out --no-estimate or --time."
         )
-    if wishes.recipe in GATED_RECIPES:
+    if wishes.recipe in GATED_RECIPES or wishes.recipe in RECOGNISER_RECIPES:
         raise InputError(
             f"Plans are made for recipes with scout and expert, not for {wishes.recipe!r}. Train "
             f"it as it is: leafscout train PHOTOS --recipe {wishes.recipe}"

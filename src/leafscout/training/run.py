@@ -13,9 +13,10 @@ import numpy as np
 import torch
 
 import leafscout
-from leafscout.errors import InputError
+from leafscout.errors import InputError, describe_unknown
 from leafscout.focus.expert import Expert
 from leafscout.glance.scout import Scout
+from leafscout.glance.view import take_glance
 from leafscout.networks import (
     TorchNetworks,
     bfloat16_helps,
@@ -34,9 +35,21 @@ from leafscout.training.fit_rules import fit_rules
 from leafscout.training.gate_stage import GateStage
 from leafscout.training.gated_recipe import GATED_RECIPES, GatedRecipe, choose_gated_recipe
 from leafscout.training.gated_run import build_network, check_gated_options, train_gated
+from leafscout.training.learn_familiarity import learn_familiarity
 from leafscout.training.loop import LoopOptions
 from leafscout.training.progress import TrainingProgress
-from leafscout.training.recipes import VAL_FRAC, Recipe, choose_recipe
+from leafscout.training.recipes import RECIPES, VAL_FRAC, Recipe, choose_recipe
+from leafscout.training.recogniser_recipe import (
+    RECOGNISER_RECIPES,
+    RecogniserRecipe,
+    choose_recogniser_recipe,
+)
+from leafscout.training.recogniser_run import (
+    build_run_network,
+    check_recogniser_options,
+    train_recogniser,
+)
+from leafscout.training.recogniser_stage import STAGE_NAME, RecogniserStage
 from leafscout.training.run_folder import (
     PLAN_VERSION,
     fingerprint_data,
@@ -76,6 +89,8 @@ class TrainOptions:
         teacher: run folder that the expert learns from beside the labels; None for no teacher.
         teacher_kind: a key of ``leafscout.training.distil_settings.TEACHER_KINDS``.
         unlabelled: a folder of photos without labels, learnt from by the teacher's word alone.
+        keep_epochs: also keep the weights of every epoch of scout and expert, to see how they
+            learnt.
     """
 
     weights: Path | None = None
@@ -91,6 +106,7 @@ class TrainOptions:
     teacher: Path | None = None
     teacher_kind: str = "expert"
     unlabelled: Path | None = None
+    keep_epochs: bool = False
 
 
 def train(
@@ -107,8 +123,9 @@ def train(
     Args:
         data: a folder per class, or a label CSV; see ``leafscout.photos.labels.read_labels``.
         out: the run folder to write.
-        recipe: a key of ``leafscout.training.recipes.RECIPES``, or of
-            ``leafscout.training.gated_recipe.GATED_RECIPES``.
+        recipe: a key of ``leafscout.training.recipes.RECIPES``, of
+            ``leafscout.training.gated_recipe.GATED_RECIPES``, or of
+            ``leafscout.training.recogniser_recipe.RECOGNISER_RECIPES``.
         overrides: single settings of the recipe to replace.
         options: time, seed and the like.
         progress: where to show it; standard error by default.
@@ -121,13 +138,25 @@ def train(
         KeyboardInterrupt: after Ctrl-C, once everything is saved for ``resume``.
     """
     options = options or TrainOptions()
+    if options.keep_epochs and (recipe in GATED_RECIPES or recipe in RECOGNISER_RECIPES):
+        raise InputError(
+            f"--keep-epochs is for recipes with scout and expert, but {recipe} has one network. "
+            "Leave it out, or train another recipe, for example tiny."
+        )
     if recipe in GATED_RECIPES:
         gated = choose_gated_recipe(recipe, overrides)
         with progress or TrainingProgress() as shown:
             return _train_gated(Path(data), Path(out), gated, options, shown)
+    if recipe in RECOGNISER_RECIPES:
+        recogniser = choose_recogniser_recipe(recipe, overrides)
+        with progress or TrainingProgress() as shown:
+            return _train_recogniser(Path(data), Path(out), recogniser, options, shown)
     teacher = None
     if options.teacher is not None:
         teacher = load_teacher(Path(options.teacher), options.teacher_kind, choose_device())
+    if recipe not in RECIPES:
+        known = (*RECIPES, *GATED_RECIPES, *RECOGNISER_RECIPES)
+        raise InputError(describe_unknown("recipe", recipe, known, nearest=2))
     chosen = choose_recipe(recipe, take_sizes(overrides, teacher))
     if options.time_s is not None and options.time_s <= 0:
         raise InputError(f"Expected --time to be positive, but got {options.time_s} s.")
@@ -149,6 +178,37 @@ def _train_gated(
         network, recipe, train, validation, options.seed, run.device, run.mixed_precision
     )
     return train_gated(
+        stage, out, time_s=options.time_s, data_fingerprint=fingerprint, progress=progress
+    )
+
+
+def _train_recogniser(
+    data: Path,
+    out: Path,
+    recipe: RecogniserRecipe,
+    options: TrainOptions,
+    progress: TrainingProgress,
+) -> Path:
+    """One network and one look, on the same data and into the same kind of folder."""
+    check_recogniser_options(
+        recipe.name, {"teacher": options.teacher, "unlabelled": options.unlabelled}
+    )
+    run = _Run(data, out, choose_recipe("tiny"), options, progress)
+    run.settings = recipe.to_dict()
+    run.mixed_precision = run.mixed_precision and recipe.mixed_precision
+    table = run.read_table()
+    repeats = recipe.repeats(table.labels)
+    # Before the run folder is made: an unknown encoder or unfitting weights leave nothing.
+    fresh = not (out / "checkpoints" / STAGE_NAME / "last.safetensors").exists()
+    network = build_run_network(
+        recipe, len(table.labels), options.seed, weights=options.weights, fresh=fresh
+    ).to(run.device)
+    train, validation, fingerprint = run.prepare_data(table)
+    stage = RecogniserStage(
+        network, recipe, train, validation, options.seed, run.device, run.mixed_precision,
+        repeats=repeats,
+    )  # fmt: skip
+    return train_recogniser(
         stage, out, time_s=options.time_s, data_fingerprint=fingerprint, progress=progress
     )
 
@@ -212,6 +272,10 @@ class _Run:
             expert_macs=count_macs(expert, tile_px, tile_px),
             scout_macs_per_px=count_macs(scout, glance_px, glance_px) / glance_px**2,
             progress=self.progress,
+        )  # fmt: skip
+        fitted = learn_familiarity(
+            fitted, train, validation,
+            lambda photo: take_glance(photo, self.recipe.glance_px).pixels, self.progress,
         )  # fmt: skip
         save_model(
             self.out, expert, scout, fitted,
@@ -373,6 +437,7 @@ class _Run:
             device=self.device,
             mixed_precision=self.mixed_precision,
             on_epoch=lambda rows: self._write_history(stage, rows),
+            keep_epochs=self.options.keep_epochs,
         )
 
     def _write_history(self, stage: str, rows: list[dict[str, Any]]) -> None:

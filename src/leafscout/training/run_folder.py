@@ -5,7 +5,7 @@
     RUN/plan.json            what was asked for, and on which data
     RUN/splits.csv           every photo, its split, group and fingerprint
     RUN/history.csv          losses and scores of every epoch
-    RUN/checkpoints/STAGE/   last and best weights, for resuming
+    RUN/checkpoints/STAGE/   last and best weights for resuming, their hashes, and a journal
     RUN/stages.json          whether stages after the first two helped, where there are any
     RUN/tile_histograms.json  how sure expert and scout are of the validation photos' tiles
     RUN/variants.json        rules of the variants that an evaluation compares the model with
@@ -32,13 +32,14 @@ from leafscout.manifest import (
     MANIFEST_NAME,
     MANIFEST_VERSION,
     ChoiceEntry,
+    FamiliarityEntry,
     Manifest,
     seal_manifest,
     sha256_of,
 )
 from leafscout.photos.labels import LabelTable
 from leafscout.plain_text import defuse
-from leafscout.training.checkpoint import save_tensors, write_atomically
+from leafscout.training.checkpoint import remove_litter, save_tensors, write_atomically
 from leafscout.training.fit_rules import FittedRules
 from leafscout.training.photo_uses import SPLITS, read_splits
 
@@ -65,9 +66,17 @@ def open_run(out: Path, plan: dict[str, Any], *, resume: bool) -> None:
                 "folder with --out."
             )
         _check_same_plan(path, plan)
+        remove_litter(out)
         return
     if resume:
-        raise InputError(f"There is no run to resume in {out}: plan.json is missing.")
+        raise InputError(
+            f"There is no run to resume in {out}: plan.json is missing. Leave out --resume to "
+            "begin one."
+        )
+    if out.is_dir():
+        # A process that was killed while it wrote the plan left nothing else.
+        for part in out.glob(f".{path.name}.*.part"):
+            part.unlink()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists and is not an empty folder. Choose another --out.")
     try:
@@ -243,6 +252,9 @@ def write_model(
         expert_macs=rules.expert_macs,
         scout_macs_per_px=rules.scout_macs_per_px,
         place_offset_px=rules.place_offset_px,
+        familiarity=None
+        if rules.familiarity is None
+        else FamiliarityEntry(**vars(rules.familiarity)),
         files=files,
         **described,
     )

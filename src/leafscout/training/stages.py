@@ -27,6 +27,7 @@ from leafscout.training.loop import LoopOptions, Stage, train_stage
 from leafscout.training.out_of_fold import FoldTraining, gather_out_of_fold
 from leafscout.training.progress import TrainingProgress
 from leafscout.training.recipes import Recipe
+from leafscout.training.recovery import write_verdicts
 from leafscout.training.scout_stage import ScoutStage
 from leafscout.training.scout_tuning import ScoutTuning
 from leafscout.training.stage_settings import time_frac
@@ -101,11 +102,11 @@ class StageRunner:
         )  # fmt: skip
         training.run(self.expert, self.tutor, self.build_peer)
         self._gather("evidence")
-        for sentence in judge_expert(
+        verdict = judge_expert(
             self.evidence[len(self.train.paths) :], self.validation.truth, self.train.labels,
             self.recipe.pooling, self.seed,
-        ):  # fmt: skip
-            self.progress.say(sentence)
+        )  # fmt: skip
+        self._report(f"expert{suffix}", verdict)
 
     def _train_scout(self, suffix: str, frac: float) -> None:
         lessons = self._learn_out_of_fold(suffix, frac)
@@ -119,8 +120,12 @@ class StageRunner:
             name = f"scout_tuning{suffix}"
             self._improve(ScoutTuning(stage, name=name), name, 0.3 * share * frac)
         self.scout_guess = stage.guess_tiles()
-        for sentence in judge_scout(*stage.evidence_losses(), self.train.labels):
+        self._report(f"scout{suffix}", judge_scout(*stage.evidence_losses(), self.train.labels))
+
+    def _report(self, stage: str, verdict: Sequence[str]) -> None:
+        for sentence in verdict:
             self.progress.say(sentence)
+        write_verdicts(self.run / "checkpoints" / stage, stage, verdict)
 
     def _learn_out_of_fold(self, suffix: str, frac: float) -> list[FloatArray] | None:
         """Evidence on the training photos from experts that did not see them, where wanted."""

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from leafscout.diagnosis.pooling import pool_tiles
 from leafscout.errors import InputError, describe_unknown
 from leafscout.focus.expert import EXPERT_STRIDE, Expert
-from leafscout.glance.view import glance_size_px_hw, take_glance
+from leafscout.glance.view import glance_size_px_hw, take_glance, take_square
 from leafscout.manifest import read_manifest, sha256_of
 from leafscout.networks import build_expert, count_macs, to_batch
 from leafscout.nn.backbones import build_backbone
@@ -21,6 +22,9 @@ from leafscout.photos.decode import list_photos
 from leafscout.photos.fingerprint import fingerprint_many
 from leafscout.photos.loader import load_photos
 from leafscout.photos.tiles import lay_tiles
+from leafscout.recogniser_networks import build_recogniser_network
+from leafscout.recognisers.shapes import RecogniserShape
+from leafscout.recognisers.whole_photo import Recogniser
 from leafscout.training.checkpoint import load_checkpoint, load_tensors, save_tensors
 from leafscout.training.distil_settings import TEACHER_KINDS, read_levels
 from leafscout.training.distillation import NetworkTutor
@@ -28,6 +32,7 @@ from leafscout.training.evidence_pass import gather_evidence
 from leafscout.training.photo_uses import find_uses
 from leafscout.training.progress import TrainingProgress
 from leafscout.training.recipes import Recipe, recipe_from_dict
+from leafscout.training.recogniser_recipe import RECOGNISER_FAMILY
 from leafscout.training.resized_baseline import ResizedPhotoNetwork
 from leafscout.training.run_folder import read_plan
 from leafscout.types import FloatArray
@@ -46,8 +51,9 @@ class Teacher:
         tile_px: side of its tiles; None for a network on the resized photo.
         side_px: long side of the photo that it is given; None for an expert.
         expert: the expert; None for a network on the resized photo.
-        photo_network: the other way round.
+        photo_network: the other way round; gives logits.
         weights_sha256: of the file that its weights came from.
+        square: whether the resized photo is squeezed into a square, as recognisers want it.
     """
 
     run: Path
@@ -58,8 +64,9 @@ class Teacher:
     tile_px: int | None
     side_px: int | None
     expert: Expert | None
-    photo_network: ResizedPhotoNetwork | None
+    photo_network: nn.Module | None
     weights_sha256: str
+    square: bool = False
 
     def to_dict(self) -> dict[str, str]:
         """What a plan says of it, JSON-safe: where it may lie is not part of it."""
@@ -72,7 +79,10 @@ class Teacher:
             return len(tiles) * count_macs(self.expert, self.tile_px, self.tile_px)
         if self.photo_network is None or self.side_px is None:
             raise ValueError("A teacher has an expert or a network on the resized photo.")
-        return count_macs(self.photo_network, *glance_size_px_hw(photo_size_px_hw, self.side_px))
+        sides = glance_size_px_hw(photo_size_px_hw, self.side_px)
+        if self.square:
+            sides = self.side_px, self.side_px
+        return count_macs(self.photo_network, *sides)
 
 
 def load_teacher(run: Path, kind: str, device: torch.device) -> Teacher:
@@ -95,15 +105,15 @@ def load_teacher(run: Path, kind: str, device: torch.device) -> Teacher:
 def _load_expert(run: Path, device: torch.device) -> Teacher:
     folder = run / "model"
     manifest = read_manifest(folder)
+    if manifest.recogniser is not None:
+        raise InputError(
+            f"{run} holds a recogniser of whole photos, which can teach what a photo shows but not "
+            "where. Add --teacher-kind photo, or give a run of scout and expert as --teacher."
+        )
     if manifest.family != "glance_and_focus":
         raise InputError(
             f"{run} holds one network that drops tokens, not an expert that reads tiles, so it "
             "cannot teach one. Give a run of scout and expert as --teacher."
-        )
-    if manifest.gate is not None:
-        raise InputError(
-            f"{run} holds a model of the recipe 'gated', one network without an expert. "
-            "Choose a teacher of another recipe."
         )
     expert = build_expert(
         manifest.expert, len(manifest.labels), place_stride=manifest.place_stride
@@ -123,7 +133,43 @@ def _load_expert(run: Path, device: torch.device) -> Teacher:
     )  # fmt: skip
 
 
+class _LogitsAlone(nn.Module):
+    """A recogniser as a teacher is asked: pixels in, logits out."""
+
+    def __init__(self, network: Recogniser) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        logits: Tensor = self.network(pixels).logits
+        return logits
+
+
+def _load_recogniser(run: Path, device: torch.device) -> Teacher:
+    manifest = read_manifest(run / "model")
+    if manifest.recogniser is None:
+        raise ValueError("Expected the run of a recogniser.")
+    shape = RecogniserShape(manifest.expert, manifest.glance_px, **manifest.recogniser.model_dump())
+    network = build_recogniser_network(shape, len(manifest.labels)).to(device)
+    name = next(iter(manifest.files))
+    try:
+        network.load_state_dict(load_tensors(run / "model" / name)[0])
+    except RuntimeError as error:
+        raise InputError(
+            f"{run / 'model' / name} does not hold the weights that the manifest describes. "
+            "Restore the model folder from a copy, or choose another teacher."
+        ) from error
+    return Teacher(
+        run, "photo", manifest.labels, manifest.exclusive, manifest.pooling, None,
+        manifest.glance_px, None,
+        _LogitsAlone(network).eval().requires_grad_(requires_grad=False),
+        manifest.files[name], square=True,
+    )  # fmt: skip
+
+
 def _load_photo(run: Path, plan: Mapping[str, Any], device: torch.device) -> Teacher:
+    if plan.get("recipe", {}).get("family") == RECOGNISER_FAMILY:
+        return _load_recogniser(run, device)
     found = {
         int(path.parent.name.removeprefix("resized_photo_").removesuffix("px")): path
         for path in (run / "checkpoints").glob("resized_photo_*px/best.safetensors")
@@ -250,7 +296,10 @@ def _ask_photos(
     rows = torch.zeros(len(paths), len(teacher.labels))
     with progress.task("asking the teacher", total=len(paths)) as task:
         for index, photo in load_photos(paths, range(len(paths))):
-            small = take_glance(photo, teacher.side_px).pixels
+            if teacher.square:
+                small = take_square(photo, teacher.side_px)
+            else:
+                small = take_glance(photo, teacher.side_px).pixels
             rows[index] = teacher.photo_network(to_batch(small[None], device))[0].float().cpu()
             task.advance()
     save_tensors(store, {"photo_logits": rows}, {})

@@ -22,6 +22,8 @@ def judge_expert(
     labels: Sequence[str],
     pooling: str,
     seed: int = 0,
+    *,
+    network: str = "expert",
 ) -> list[str]:
     """Say which labels the expert does not find better than chance.
 
@@ -31,6 +33,7 @@ def judge_expert(
         labels: their names.
         pooling: evidence of tiles → evidence of the photo; attention is judged by the loudest tile.
         seed: of the random orders.
+        network: what to call it.
 
     Returns:
         A sentence for each label that is not found; none for labels that validation lacks.
@@ -56,7 +59,7 @@ def judge_expert(
         bound = float(np.quantile(chance, CHANCE_QUANTILE))
         if found <= bound:
             sentences.append(
-                f"The expert does not find {label} better than chance: average precision "
+                f"The {network} does not find {label} better than chance: average precision "
                 f"{found:.2f} on {len(has_it)} validation photos, {int(has_it.sum())} of them with "
                 f"it, where guessing reaches up to {bound:.2f}. Check the labels of {label}, give "
                 "more photos or more time, or try smaller tiles."
