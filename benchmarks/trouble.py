@@ -1,12 +1,13 @@
 """Do probabilities mean what they say when photos are in trouble, or of something else?
 
     python benchmarks/trouble.py render [--photos 2000]   a field of small photos, in parts
-    python benchmarks/trouble.py train                    a small model on other such photos
-    python benchmarks/trouble.py measure                  clean, five troubles, and strangers
+    python benchmarks/trouble.py train [--wide-light]     a small model on other such photos
+    python benchmarks/trouble.py measure [--wide-light]   clean, five troubles, and strangers
     python benchmarks/trouble.py real RUN…                runs on real photos of coffee leaves
 
 Each step goes on where it was stopped. Everything lies in runs/trouble; ``measure`` and ``real``
-write results/trouble.json. ``real`` needs LEAFSCOUT_DATA and runs that hold per_photo_0.csv.
+write results/trouble.json. With ``--wide-light`` the model has learnt from photos of wider exposure and
+colours (``exposure_stops``, ``colour_change``). ``real`` needs LEAFSCOUT_DATA and runs that hold per_photo_0.csv.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ WORK = HERE.parent / "runs" / "trouble"
 RESULT = HERE / "results" / "trouble.json"
 FIELD = replace(DEMO_FIELD, size_px_hw=(240, 320), lesion_sizes_px=(16, 24))
 SIZES = {"tile_px": 64, "glance_px": 192, "expert_epochs": 12, "scout_epochs": 8}
+WIDE_LIGHT = {"exposure_stops": 1.2, "colour_change": 0.3}
 PART, LEARNT, SEED = 100, 400, 11
 SURE = 0.99
 Probs = NDArray[np.float32]
@@ -66,14 +68,26 @@ def render(photos: int) -> None:
             render_field(folder, photos=PART, settings=FIELD, seed=SEED + 1 + part, workers=1)
 
 
-def train() -> None:
+def run_folder(*, wide_light: bool) -> Path:
+    """Where a model lies."""
+    return WORK / ("run_wide_light" if wide_light else "run")
+
+
+def cells_folder(*, wide_light: bool) -> Path:
+    """Where what was measured of it lies."""
+    return WORK / ("cells_wide_light" if wide_light else "cells")
+
+
+def train(*, wide_light: bool) -> None:
     """The model that is measured: the smallest recipe, on small photos."""
     from leafscout.training.run import TrainOptions
     from leafscout.training.run import train as learn
 
-    run = WORK / "run"
+    run, overrides = run_folder(wide_light=wide_light), {**SIZES}
+    if wide_light:
+        overrides |= WIDE_LIGHT
     options = TrainOptions(seed=0, threads=1, workers=1, resume=(run / "plan.json").exists())
-    learn(WORK / "train", run, recipe="tiny", overrides=SIZES, options=options)
+    learn(WORK / "train", run, recipe="tiny", overrides=overrides, options=options)
 
 
 class Answers:
@@ -173,14 +187,14 @@ REMEDIES: dict[str, Draw] = {
 LIMITS = (1.0, 0.9, 0.8, 0.7)
 
 
-def try_remedies(model: Model) -> dict[str, Any]:
+def try_remedies(model: Model, cells: Path) -> dict[str, Any]:
     """What other ways to draw, and other limits, would have made of the same answers."""
     familiarity = model.manifest.familiarity
     if familiarity is None:
         return {}
     prior, found = np.array(familiarity.prior), {}
     for name, _ in list_conditions():
-        cell = WORK / "cells" / f"{name.replace(' ', '_')}.npz"
+        cell = cells / f"{name.replace(' ', '_')}.npz"
         if not cell.exists():
             continue
         stored, strangeness = np.load(cell), np.load(cell.with_suffix(".npy"))
@@ -234,12 +248,14 @@ def list_conditions() -> Iterator[tuple[str, Callable[[Path, str], Any]]]:
             yield f"{name} {strength:g} {unit}", change
 
 
-def measure(most: int) -> None:
+def measure(most: int, *, wide_light: bool) -> None:
     """Every condition that is not there yet, and the result."""
-    model = load(WORK / "run", threads=1)
+    model = load(run_folder(wide_light=wide_light), threads=1)
+    cells = cells_folder(wide_light=wide_light)
+    part = "field_wide_light" if wide_light else "field"
     photos = list_photos()[:most]
     for name, change in list_conditions():
-        cell = WORK / "cells" / f"{name.replace(' ', '_')}.json"
+        cell = cells / f"{name.replace(' ', '_')}.json"
         if cell.exists() and json.loads(cell.read_text())["photos"] >= len(photos):
             continue
         answers = Answers()
@@ -249,9 +265,9 @@ def measure(most: int) -> None:
         write_json(cell, {"condition": name, **answers.describe(model.labels)})
         np.save(cell.with_suffix(".npy"), answers.strangeness)
         np.savez(cell.with_suffix(".npz"), raw=answers.raw, truth=answers.truth)
-        write_result(field=collect_cells(model))
-    if not (WORK / "cells" / "strangers.json").exists():
-        known = np.load(WORK / "cells" / "clean.npy")
+        write_result(**{part: collect_cells(model, cells)})
+    if not (cells / "strangers.json").exists():
+        known = np.load(cells / "clean.npy")
         found = measure_strangers(model, FIELD.size_px_hw, 100, known)
         some = [path for path, _ in photos[:100]]
         for name, turn in RECOLOURED.items():
@@ -259,25 +275,25 @@ def measure(most: int) -> None:
             for path in some:
                 answers.ask(model, save_jpeg(recolour_leaves(open_pixels(path.read_bytes()), turn)))
             found[name] = judge_strangers(answers, known)
-        write_json(WORK / "cells" / "strangers.json", found)
-    write_result(field=collect_cells(model))
+        write_json(cells / "strangers.json", found)
+    write_result(**{part: collect_cells(model, cells)})
 
 
-def collect_cells(model: Model) -> dict[str, Any]:
+def collect_cells(model: Model, folder: Path) -> dict[str, Any]:
     """What is there so far."""
     familiarity = model.manifest.familiarity
     cells = {
         name: json.loads(path.read_text())
         for name, _ in list_conditions()
-        if (path := WORK / "cells" / f"{name.replace(' ', '_')}.json").exists()
+        if (path := folder / f"{name.replace(' ', '_')}.json").exists()
     }
-    strangers = WORK / "cells" / "strangers.json"
+    strangers = folder / "strangers.json"
     return {
         "field": {"size_px_hw": FIELD.size_px_hw, "learnt_from": LEARNT, "recipe": SIZES},
         "milliseconds": {px: time_familiarity(model, px) for px in (192, 768)},
         "false_alarm_frac": None if familiarity is None else familiarity.false_alarm_frac,
         "conditions": cells,
-        "remedies": try_remedies(model),
+        "remedies": try_remedies(model, folder),
         "strangers": json.loads(strangers.read_text()) if strangers.exists() else {},
     }
 
@@ -395,17 +411,18 @@ def write_result(**parts: Any) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     steps = parser.add_subparsers(dest="step", required=True)
-    for step in ("render", "measure"):
+    for step in ("render", "train", "measure"):
         steps.add_parser(step).add_argument("--photos", type=int, default=2000)
-    steps.add_parser("train")
+    for step in ("train", "measure"):
+        steps.choices[step].add_argument("--wide-light", action="store_true")
     steps.add_parser("real").add_argument("runs", type=Path, nargs="+")
     given = parser.parse_args()
     if given.step == "render":
         render(given.photos)
     elif given.step == "train":
-        train()
+        train(wide_light=given.wide_light)
     elif given.step == "measure":
-        measure(given.photos)
+        measure(given.photos, wide_light=given.wide_light)
     else:
         measure_real(given.runs)
 

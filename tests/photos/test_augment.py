@@ -97,3 +97,22 @@ def test_no_light_means_no_change_of_light() -> None:
     drawn = draw_augmentation((1,), light=0.0)
     assert drawn.gain == (1.0, 1.0, 1.0)
     assert drawn.offset == 0.0
+
+
+def test_exposure_and_colour_change_only_where_asked_for() -> None:
+    from leafscout.photos.augment import LightChange
+
+    usual = [draw_augmentation((4, one)) for one in range(200)]
+    darker = [
+        draw_augmentation((4, one), change=LightChange(exposure_stops=1.0)) for one in range(200)
+    ]
+    factors = np.array([a.gain[0] / b.gain[0] for a, b in zip(darker, usual, strict=True)])
+    assert 0.5 <= factors.min() < 0.55
+    assert 1.8 < factors.max() <= 2.0
+    assert [one.offset for one in darker] == [one.offset for one in usual]
+    coloured = [
+        draw_augmentation((4, one), change=LightChange(colour_change=0.25)) for one in range(200)
+    ]
+    ratios = np.array([np.divide(a.gain, b.gain) for a, b in zip(coloured, usual, strict=True)])
+    assert 0.75 <= ratios.min() < 0.77
+    assert np.ptp(ratios, axis=1).max() > 0.3

@@ -44,28 +44,53 @@ class Augmentation:
         return pixels[rows:, columns:]
 
 
+@dataclass(frozen=True)
+class LightChange:
+    """Larger changes of light than photos of one camera show, where a recipe asks for them.
+
+    Attributes:
+        exposure_stops: a photo gets up to so many stops brighter or darker.
+        colour_change: each channel changes by up to this share, 0..1.
+    """
+
+    exposure_stops: float = 0.0
+    colour_change: float = 0.0
+
+
+AS_PHOTOGRAPHED = LightChange()
+
+
 def draw_augmentation(
-    seed: tuple[int, ...], *, max_shift_px: int = 0, light: float = 0.15
+    seed: tuple[int, ...],
+    *,
+    max_shift_px: int = 0,
+    light: float = 0.15,
+    change: LightChange = AS_PHOTOGRAPHED,
 ) -> Augmentation:
     """Draw an augmentation that depends on the seed alone.
 
-    Hue is left as it is: colour is evidence.
+    Hue is left as it is unless asked for: colour is evidence.
 
     Args:
         seed: for example (run seed, epoch, photo).
         max_shift_px: largest shift of the tile grid.
         light: spread of brightness, contrast and white balance, 0 for none.
+        change: what changes beside that.
     """
     rng = np.random.default_rng(seed)
     turns, mirrored = int(rng.integers(4)), bool(rng.integers(2))
     shift = rng.integers(0, max_shift_px + 1, size=2)
     overall = 1.0 + light * rng.uniform(-1, 1)
     balance = 1.0 + 0.25 * light * rng.uniform(-1, 1, size=3)
-    gain = overall * balance
+    offset = float(255 * 0.3 * light * rng.uniform(-1, 1))
+    # Drawn last, so that photos whose recipe asks for neither are changed as ever.
+    exposed = 2.0 ** (change.exposure_stops * rng.uniform(-1, 1))
+    coloured = 1.0 + change.colour_change * rng.uniform(-1, 1, size=3)
+    gain = overall * balance * exposed * coloured
     return Augmentation(
         quarter_turns=turns,
         mirrored=mirrored,
         shift_px_yx=(int(shift[0]), int(shift[1])),
         gain=(float(gain[0]), float(gain[1]), float(gain[2])),
-        offset=float(255 * 0.3 * light * rng.uniform(-1, 1)),
+        offset=offset,
     )

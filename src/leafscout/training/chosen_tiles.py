@@ -147,7 +147,7 @@ class ChosenTilesStage(ExpertStage):
     def loss(self, index: int, photo: Photo, epoch: int) -> Tensor:
         """The loss of one photo, of which only chosen tiles are read."""
         seed = (self.seed, 5, epoch, index)
-        augmentation = draw_augmentation(seed)
+        augmentation = draw_augmentation(seed, change=self.recipe.light_change)
         grid = lay_tiles(photo.size_px_hw, self.recipe.tile_px)
         # The grid is symmetric: turning the photo turns the scores with it.
         score = augmentation.move(self.scouted[index].score.reshape(grid.rows, grid.columns))

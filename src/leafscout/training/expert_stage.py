@@ -123,9 +123,12 @@ class ExpertStage:
     def loss(self, index: int, photo: Photo, epoch: int) -> Tensor:
         """The loss of one photo's bag."""
         rng_seed = (self.seed, 1, epoch, index)
-        augmentation = draw_augmentation(rng_seed, max_shift_px=self.recipe.tile_px // 8)
-        if min(photo.size_px_hw) < self.recipe.tile_px:
-            augmentation = draw_augmentation(rng_seed)
+        fits = min(photo.size_px_hw) >= self.recipe.tile_px
+        augmentation = draw_augmentation(
+            rng_seed,
+            max_shift_px=self.recipe.tile_px // 8 if fits else 0,
+            change=self.recipe.light_change,
+        )
         pixels = augmentation.move_pixels(augmentation.shift(photo.pixels))
         tiles = lay_tiles((pixels.shape[0], pixels.shape[1]), self.recipe.tile_px)
         truth = self.train.truth[index] if index < len(self.train.truth) else None

@@ -8,6 +8,7 @@ from typing import Any
 
 from leafscout.diagnosis.pooling import POOLINGS
 from leafscout.errors import InputError, describe_unknown
+from leafscout.photos.augment import LightChange
 from leafscout.training.distil_settings import check_distil
 from leafscout.training.scout_settings import check_scout
 from leafscout.training.stage_settings import check_joint, read_stages, read_value
@@ -95,6 +96,10 @@ class Recipe:
         sparsity_warmup_epochs: epochs before that weight begins to rise.
         label_smoothing: of the positives of ``copied_label_smoothed``, 0..1.
         foreground_only: copy labels of diseased photos only to tiles that are not all green.
+        exposure_stops: photos to learn from get up to so many stops brighter or darker, 0..3, for
+            photos whose exposure varies more than in those learnt from.
+        colour_change: their colour channels change by up to this share, 0..1. Colour is evidence:
+            only for cameras and light that shift it.
         scout_target: what the scout's score predicts: a key of ``scout_settings.SCOUT_TARGETS``.
         scout_ranking: what its loss asks beside: a key of ``scout_settings.SCOUT_RANKINGS``.
         scout_ranking_weight: of that, against the loss of the values.
@@ -159,6 +164,8 @@ class Recipe:
     sparsity_warmup_epochs: int = 3
     label_smoothing: float = 0.1
     foreground_only: bool = False
+    exposure_stops: float = 0.0
+    colour_change: float = 0.0
     scout_target: str = "probability"
     scout_ranking: str = "none"
     scout_ranking_weight: float = 0.5
@@ -185,6 +192,11 @@ class Recipe:
     joint_rate: float = 0.3
     joint_weighted: float = 1.0
     joint_fresh: float = 1.0
+
+    @property
+    def light_change(self) -> LightChange:
+        """How the light of photos to learn from changes beyond the usual."""
+        return LightChange(self.exposure_stops, self.colour_change)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-safe values, settings of the stages nested."""
@@ -344,10 +356,18 @@ def _check(recipe: Recipe) -> None:
         raise InputError(f"Expected max_tiles_frac in (0, 1], but got {recipe.max_tiles_frac}.")
     if not 0.0 < recipe.keep_recall <= 1.0:
         raise InputError(f"Expected keep_recall in (0, 1], but got {recipe.keep_recall}.")
+    _check_light(recipe)
     _check_objective(recipe)
     check_scout(recipe)
     check_joint(recipe)
     check_distil(recipe)
+
+
+def _check_light(recipe: Recipe) -> None:
+    for name, most in (("exposure_stops", 3.0), ("colour_change", 0.9)):
+        value = getattr(recipe, name)
+        if not 0.0 <= value <= most:
+            raise InputError(f"Expected {name} from 0 to {most:g}, but got {value}.")
 
 
 def _check_objective(recipe: Recipe) -> None:

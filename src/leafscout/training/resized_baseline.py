@@ -96,7 +96,9 @@ class ResizedPhotoStage:
 
     def loss(self, index: int, photo: Photo, epoch: int) -> Tensor:
         """Binary cross-entropy with the photo's labels."""
-        augmentation = draw_augmentation((self.seed, 3, epoch, index))
+        augmentation = draw_augmentation(
+            (self.seed, 3, epoch, index), change=self.recipe.light_change
+        )
         moved = np.ascontiguousarray(augmentation.move(photo.pixels), dtype=np.uint8)
         truth = torch.from_numpy(self.train.truth[index : index + 1]).float().to(self.device)
         return bag_loss(

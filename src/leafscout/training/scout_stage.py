@@ -97,7 +97,9 @@ class ScoutStage:
 
     def take_lesson(self, index: int, photo: Photo, epoch: int) -> ScoutLesson:
         """Turn and mirror a training photo and let the scout glance at it, with gradients."""
-        augmentation = draw_augmentation((self.seed, 2, epoch, index), light=0.2)
+        augmentation = draw_augmentation(
+            (self.seed, 2, epoch, index), light=0.2, change=self.recipe.light_change
+        )
         glance = take_glance(photo, self._glance_px(index, epoch)).pixels
         moved = np.ascontiguousarray(augmentation.move(glance), dtype=np.uint8)
         truth = self.train.truth[index]
