@@ -6,8 +6,9 @@
     python benchmarks/trouble.py real RUN…                runs on real photos of coffee leaves
 
 Each step goes on where it was stopped. Everything lies in runs/trouble; ``measure`` and ``real``
-write results/trouble.json. With ``--wide-light`` the model has learnt from photos of wider exposure and
-colours (``exposure_stops``, ``colour_change``). ``real`` needs LEAFSCOUT_DATA and runs that hold per_photo_0.csv.
+write results/trouble.json. With ``--wide-light`` the model has learnt from photos of wider exposure
+and colours (``exposure_stops``, ``colour_change``). ``real`` needs LEAFSCOUT_DATA and runs that
+hold per_photo_0.csv.
 """
 
 from __future__ import annotations

@@ -167,8 +167,8 @@ def _foot(result: dict[str, Any]) -> str:
     photos = result["photos"]
     return (
         f"{photos['train']} photos to learn from, {photos['val']} to validate, {photos['test']} to "
-        "test. One figure for each seed. "
-        f"{origin(result)}; {result['machine']}."
+        f"test. One figure for each seed. `{result['command']}`; {result['date']}, commits "
+        f"{result['commit']}, seed {result['seed']} of the field; {result['machine']}."
     )
 
 
