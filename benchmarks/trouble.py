@@ -1,14 +1,13 @@
 """Do probabilities mean what they say when photos are in trouble, or of something else?
 
     python benchmarks/trouble.py render [--photos 2000]   a field of small photos, in parts
-    python benchmarks/trouble.py train [--wide-light]     a small model on other such photos
-    python benchmarks/trouble.py measure [--wide-light]   clean, five troubles, and strangers
+    python benchmarks/trouble.py train [--model NAME]     a small model on other such photos
+    python benchmarks/trouble.py measure [--model NAME]   clean, five troubles, and strangers
     python benchmarks/trouble.py real RUN…                runs on real photos of coffee leaves
 
 Each step goes on where it was stopped. Everything lies in runs/trouble; ``measure`` and ``real``
-write results/trouble.json. With ``--wide-light`` the model has learnt from photos of wider exposure
-and colours (``exposure_stops``, ``colour_change``). ``real`` needs LEAFSCOUT_DATA and runs that
-hold per_photo_0.csv.
+write results/trouble.json. The models ``wide_light…`` learn from photos of wider exposure and
+colours. ``real`` needs LEAFSCOUT_DATA and runs that hold per_photo_0.csv.
 """
 
 from __future__ import annotations
@@ -51,6 +50,13 @@ RESULT = HERE / "results" / "trouble.json"
 FIELD = replace(DEMO_FIELD, size_px_hw=(240, 320), lesion_sizes_px=(16, 24))
 SIZES = {"tile_px": 64, "glance_px": 192, "expert_epochs": 12, "scout_epochs": 8}
 WIDE_LIGHT = {"exposure_stops": 1.2, "colour_change": 0.3}
+MODELS: dict[str, dict[str, Any]] = {
+    "usual": {},
+    "wide_light": WIDE_LIGHT,
+    "wide_light_longer": {**WIDE_LIGHT, "expert_epochs": 20, "copied_label_frac": 0.25},
+}
+"""Name of a model → settings that differ from ``SIZES``."""
+
 PART, LEARNT, SEED = 100, 400, 11
 SURE = 0.99
 Probs = NDArray[np.float32]
@@ -69,24 +75,22 @@ def render(photos: int) -> None:
             render_field(folder, photos=PART, settings=FIELD, seed=SEED + 1 + part, workers=1)
 
 
-def run_folder(*, wide_light: bool) -> Path:
+def run_folder(name: str) -> Path:
     """Where a model lies."""
-    return WORK / ("run_wide_light" if wide_light else "run")
+    return WORK / ("run" if name == "usual" else f"run_{name}")
 
 
-def cells_folder(*, wide_light: bool) -> Path:
+def cells_folder(name: str) -> Path:
     """Where what was measured of it lies."""
-    return WORK / ("cells_wide_light" if wide_light else "cells")
+    return WORK / ("cells" if name == "usual" else f"cells_{name}")
 
 
-def train(*, wide_light: bool) -> None:
+def train(name: str) -> None:
     """The model that is measured: the smallest recipe, on small photos."""
     from leafscout.training.run import TrainOptions
     from leafscout.training.run import train as learn
 
-    run, overrides = run_folder(wide_light=wide_light), {**SIZES}
-    if wide_light:
-        overrides |= WIDE_LIGHT
+    run, overrides = run_folder(name), {**SIZES, **MODELS[name]}
     options = TrainOptions(seed=0, threads=1, workers=1, resume=(run / "plan.json").exists())
     learn(WORK / "train", run, recipe="tiny", overrides=overrides, options=options)
 
@@ -249,11 +253,11 @@ def list_conditions() -> Iterator[tuple[str, Callable[[Path, str], Any]]]:
             yield f"{name} {strength:g} {unit}", change
 
 
-def measure(most: int, *, wide_light: bool) -> None:
+def measure(most: int, which: str) -> None:
     """Every condition that is not there yet, and the result."""
-    model = load(run_folder(wide_light=wide_light), threads=1)
-    cells = cells_folder(wide_light=wide_light)
-    part = "field_wide_light" if wide_light else "field"
+    model = load(run_folder(which), threads=1)
+    cells = cells_folder(which)
+    part = "field" if which == "usual" else f"field_{which}"
     photos = list_photos()[:most]
     for name, change in list_conditions():
         cell = cells / f"{name.replace(' ', '_')}.json"
@@ -415,15 +419,15 @@ def main() -> None:
     for step in ("render", "train", "measure"):
         steps.add_parser(step).add_argument("--photos", type=int, default=2000)
     for step in ("train", "measure"):
-        steps.choices[step].add_argument("--wide-light", action="store_true")
+        steps.choices[step].add_argument("--model", choices=list(MODELS), default="usual")
     steps.add_parser("real").add_argument("runs", type=Path, nargs="+")
     given = parser.parse_args()
     if given.step == "render":
         render(given.photos)
     elif given.step == "train":
-        train(wide_light=given.wide_light)
+        train(given.model)
     elif given.step == "measure":
-        measure(given.photos, wide_light=given.wide_light)
+        measure(given.photos, given.model)
     else:
         measure_real(given.runs)
 

@@ -50,7 +50,7 @@ def test_one_photo_of_bytes_becomes_evidence(name: str) -> None:
 @pytest.mark.parametrize(
     ("shape", "words"),
     [
-        (RecogniserShape("small_vit", 100), "100 px"),
+        (RecogniserShape("small_vit", 10), "10 px"),
         (RecogniserShape("vit_that_is_not", 64), "vit_that_is_not"),
     ],
 )

@@ -294,7 +294,7 @@ def test_without_a_look_at_the_end_half_photos_are_diagnosed(model, monkeypatch)
 
     monkeypatch.setattr(decode, "read_header", decode.read_header)
     remove("completeness")
-    wrong, _ = diagnose_cuts(model, 16, ["baseline.jpg", "progressive.jpg"])
+    wrong, _ = diagnose_cuts(model, 16, ["rgb.png", "palette.png"])
     assert any(words.startswith("diagnosed") for words in wrong.values())
 
 
