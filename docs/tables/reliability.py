@@ -149,6 +149,39 @@ def conditions_table(result: dict[str, Any]) -> list[str]:
     return [*lines, "", _origin(field)]
 
 
+MODELS = {
+    "field": "usual",
+    "field_wide_light": "wide light",
+    "field_wide_light_longer": "wide light, longer, copied labels first",
+}
+"""Part of the result → how the model learnt."""
+
+
+def light_table(result: dict[str, Any]) -> list[str]:
+    """The same troubles for models that learnt from photos of wider exposure and colours."""
+    known = {part: name for part, name in MODELS.items() if part in result}
+    heads = [
+        f"{name}: {what}"
+        for name in known.values()
+        for what in ("ECE", "ECE of those not called unlike", "unlike", "AUROC")
+    ]
+    lines = [f"| photos | {' | '.join(heads)} |", "|---" * (1 + len(heads)) + "|"]
+    for name in result["field"]["conditions"]:
+        cells = []
+        for part in known:
+            one = result[part]["conditions"][name]
+            rest = one.get("ece_not_strange")
+            cells += [
+                f"{max(values[0] for values in one['ece'].values()):.3f}",
+                "too few" if rest is None else f"{max(v[0] for v in rest.values()):.3f}",
+                f"{one['strange_frac']:.0%}",
+                f"{min(one['auroc'].values()):.3f}",
+            ]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    origins = [_origin(result[part]) for part in known if part != "field"]
+    return [*lines, "", *origins]
+
+
 def remedies_table(result: dict[str, Any]) -> list[str]:
     """Other ways to draw probabilities, and other limits, on the same answers."""
     found = result["field"]["remedies"]
@@ -372,6 +405,7 @@ TABLES: Tables = {
     "faults": ("reliability", faults_table),
     "protections_removed": ("reliability", removal_table),
     "trouble_conditions": ("trouble", conditions_table),
+    "trouble_light": ("trouble", light_table),
     "trouble_remedies": ("trouble", remedies_table),
     "trouble_strangers": ("trouble", strangers_table),
     "trouble_real": ("trouble", real_calibration_table),
