@@ -195,7 +195,50 @@ def soft_table(result: dict[str, Any]) -> list[str]:
     return lines
 
 
+def coffee_student_table(result: dict[str, Any]) -> list[str]:
+    """Students of a quarter of the pixels on coffee leaves, deployed."""
+    lines = [
+        (
+            "| learns | fold | macro-AP | macro-F1 | less the teacher's on all tiles: AP | F1 | "
+            "multiply-adds of the teacher's on all tiles: healthy, diseased | pointing game | "
+            "CPU minutes |"
+        ),
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for one in result["cells"]:
+        macro, less = one["labels"]["macro"], one["less_teacher"]
+        shares = [
+            one["cost"][group]["macs_ratio"] * one["expert_macs_of_teachers"]
+            for group in ("healthy", "diseased")
+        ]
+        pointing = one["localisation"]["pointing"]
+        lines.append(
+            f"| {COFFEE[one['kind']]} | {one['fold']} | {interval(macro['ap'])} | "
+            f"{interval(macro['f1'])} | {interval(less['macro_ap'])} | "
+            f"{interval(less['macro_f1'])} | {shares[0]:.0%}, {shares[1]:.0%} | "
+            f"{pointing['hits']} of {pointing['photos']} | {one['train_cpu_s'] / 60:.0f} |"
+        )
+    pairs = "; ".join(
+        f"fold {one['fold']}: AP {interval(one['macro_ap'])}, F1 {interval(one['macro_f1'])}"
+        for one in result["taught_less_alone"]
+    )
+    teacher = result["cells"][0]["teacher"]
+    return [
+        *lines,
+        "",
+        (
+            f"Taught less alone, {pairs}. The teacher on all tiles: macro-AP "
+            f"{teacher['macro_ap']:.2f}, macro-F1 {teacher['macro_f1']:.2f}. Test photos of the "
+            f"fold, 95% intervals over photos. `{result['command']}`; {result['date']}, commit "
+            f"{result['commit']}; {result['machine']}."
+        ),
+    ]
+
+
+COFFEE = {"alone": "student, labels alone", "taught": "from the teacher (tile, T 2, α 0.7)"}
+
 TABLES: Tables = {
+    "coffee_student": ("coffee_student", coffee_student_table),
     "distillation": ("distillation", ways_table),
     "distillation_all_tiles": ("distillation", all_tiles_table),
     "distillation_nearness": ("distillation", nearness_table),

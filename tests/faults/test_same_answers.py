@@ -28,7 +28,7 @@ OPTIONS = TrainOptions(threads=1, workers=1, seed=0)
 FRESH = """
 import sys
 from pathlib import Path
-from test_parity import fingerprint
+from test_same_answers import fingerprint
 from leafscout.inference.load import load
 print(fingerprint(load(sys.argv[1], threads=1), sorted(map(Path, sys.argv[2:]))))
 """
