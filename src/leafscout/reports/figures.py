@@ -31,6 +31,9 @@ LEAF = "#2F7D4F"
 _DOTS_PER_INCH = 144
 TEXT_PT = 11
 
+MOST_DRAWN = 40
+"""Rows or columns of names in a figure: with more, nobody reads them, and drawing takes minutes."""
+
 
 @dataclass(frozen=True, eq=False)
 class Curve:
@@ -164,6 +167,8 @@ def draw_bars(groups: Sequence[tuple[str, Sequence[Bar]]], *, limit: float | Non
     Returns:
         A PNG.
     """
+    title_end = _count_left_out(max(len(bars) for _, bars in groups))
+    groups = [(title + title_end, bars[:MOST_DRAWN]) for title, bars in groups]
     rows = max(len(bars) for _, bars in groups)
     figure = new_figure(2.0 + 4.2 * len(groups), 1.0 + 0.46 * rows)
     for place, (title, bars) in enumerate(groups):
@@ -204,6 +209,9 @@ def draw_matrix(
     Returns:
         A PNG.
     """
+    title += _count_left_out(max(len(rows), len(columns)))
+    rows, columns = rows[:MOST_DRAWN], columns[:MOST_DRAWN]
+    values = values[: len(rows), : len(columns)]
     figure = new_figure(2.6 + 0.72 * len(columns), 2.2 + 0.55 * len(rows))
     axes = figure.add_subplot()
     dress_axes(axes, title, *axes_names)
@@ -229,6 +237,8 @@ def draw_heat_table(
     Returns:
         A PNG.
     """
+    title += _count_left_out(len(rows))
+    rows, values = rows[:MOST_DRAWN], values[:MOST_DRAWN]
     figure = new_figure(3.2 + 0.8 * len(columns), 1.6 + 0.42 * len(rows))
     axes = figure.add_subplot()
     dress_axes(axes, title, "", "")
@@ -258,6 +268,7 @@ def draw_binary_matrices(tables: Sequence[tuple[str, NDArray[np.float64]]]) -> b
     Returns:
         A PNG.
     """
+    tables = tables[:MOST_DRAWN]
     columns = min(4, len(tables))
     rows = math.ceil(len(tables) / columns)
     figure = new_figure(2.7 * columns, 2.75 * rows)
@@ -274,6 +285,11 @@ def _greens() -> LinearSegmentedColormap:
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("leaf", ["#F5F8F6", LEAF, "#123D26"])
+
+
+def _count_left_out(names: int) -> str:
+    """The end of a title where not all names are drawn; tables hold them all."""
+    return "" if names <= MOST_DRAWN else f" (the first {MOST_DRAWN} of {names})"
 
 
 def _fill_matrix(axes: Axes, values: NDArray[np.float64]) -> None:
