@@ -211,7 +211,7 @@ def test_what_was_gone_back_from_survives_a_stop(photos, options, progress, tmp_
 
         def bend(stage, value, epoch, index, stop_at=stop_at):
             if len(stage.losses) == stop_at:
-                os.kill(os.getpid(), signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
             return value
 
         with pytest.raises(KeyboardInterrupt):

@@ -1,7 +1,6 @@
 """Learning from a teacher: it speaks of the student's own tiles, stays as it is, and is heeded."""
 
 import copy
-import os
 import signal
 from collections.abc import Sequence
 from dataclasses import replace
@@ -329,7 +328,7 @@ def test_a_training_that_was_stopped_ends_with_the_same_expert(
     def stop_once(self: ExpertStage, index: int, photo: Any, epoch: int) -> Tensor:
         calls.append(index)
         if len(calls) == 21:  # two epochs of eight photos: the second generation, or mid-epoch
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         return loss(self, index, photo, epoch)
 
     monkeypatch.setattr(ExpertStage, "loss", stop_once)

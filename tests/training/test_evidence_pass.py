@@ -1,6 +1,5 @@
 """The evidence pass: what a plain forward gives, and nothing done twice."""
 
-import os
 import signal
 from pathlib import Path
 
@@ -61,7 +60,7 @@ def test_a_stopped_pass_goes_on_where_it_was(
     def stop_after_five(*_: object) -> None:
         calls.append(1)
         if len(calls) == 5:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
     hook = expert.register_forward_pre_hook(stop_after_five)
     with pytest.raises(KeyboardInterrupt):

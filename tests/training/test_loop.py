@@ -1,6 +1,5 @@
 """The loop: it learns, keeps the best, and a stopped stage ends as if it had never stopped."""
 
-import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -112,7 +111,7 @@ def test_a_stopped_stage_ends_bit_for_bit_like_one_that_was_not(
 
     before = signal.getsignal(signal.SIGINT)  # a shell's background jobs ignore it
     stopped = ColourStage(paths)
-    stopped.at_photo = lambda seen: os.kill(os.getpid(), signal.SIGINT) if seen == stop_at else None
+    stopped.at_photo = lambda seen: signal.raise_signal(signal.SIGINT) if seen == stop_at else None
     with pytest.raises(KeyboardInterrupt):
         train_stage(stopped, options, progress)
     assert signal.getsignal(signal.SIGINT) is before
@@ -137,7 +136,7 @@ def test_ctrl_c_while_the_last_epoch_is_validated_still_stops(
     class Stopped(ColourStage):
         def validate(self) -> Validation:
             if self.seen == 36:
-                os.kill(os.getpid(), signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
             return super().validate()
 
     with pytest.raises(KeyboardInterrupt):
@@ -153,8 +152,8 @@ def test_the_second_ctrl_c_stops_at_once(
 
     def twice(seen: int) -> None:
         if seen == 7:
-            os.kill(os.getpid(), signal.SIGINT)
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
     stage.at_photo = twice
     with pytest.raises(KeyboardInterrupt):

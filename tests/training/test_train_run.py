@@ -1,7 +1,6 @@
 """From photos with labels to a run folder: complete, resumable, and the same each time."""
 
 import csv
-import os
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -51,7 +50,7 @@ def press_ctrl_c(patch: pytest.MonkeyPatch, stage: Any, at_call: int) -> list[in
     def note(self: Any, index: int, photo: Photo, epoch: int) -> Tensor:
         calls.append(index)
         if len(calls) == at_call:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         result: Tensor = loss(self, index, photo, epoch)
         return result
 
