@@ -1,6 +1,7 @@
 """Diagnoses made by hand, and a run whose networks were never trained: what is said is arbitrary,
 but it is always the same."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,9 +12,12 @@ from PIL import Image
 
 from leafscout.diagnosis.calibrate import Calibration
 from leafscout.glance.choose import ChoiceRule
+from leafscout.inference.answer import Failure, PhotoDiagnosis
 from leafscout.inference.export_run import ExportOptions, export_run
+from leafscout.inference.load import load
 from leafscout.model import Rules
 from leafscout.networks import build_expert, build_scout
+from leafscout.photos.decode import decode_photo
 from leafscout.photos.fingerprint import fingerprint_many
 from leafscout.photos.labels import read_labels
 from leafscout.photos.tiles import lay_tiles
@@ -94,12 +98,45 @@ def untrained_run(used_photos: Path, tmp_path: Path) -> Path:
     return write_untrained_run(tmp_path / "run", used_photos)
 
 
+@pytest.fixture
+def planned_run(untrained_run: Path) -> Path:
+    """The same with a plan that fits its networks, and one epoch for a scout."""
+    path = untrained_run / "plan.json"
+    plan = json.loads(path.read_text(encoding="utf-8"))
+    settings = {"tile_px": 64, "glance_px": 128, "scout_epochs": 1}
+    plan |= {"seed": 0, "recipe": choose_recipe("tiny", settings).to_dict()}
+    path.write_text(json.dumps(plan), encoding="utf-8")
+    return untrained_run
+
+
 @pytest.fixture(scope="session")
 def exported_run(used_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Such a run with an ONNX model in ``exports/onnx``; must not be changed."""
     run = write_untrained_run(tmp_path_factory.mktemp("runs") / "exported_run", used_photos)
     export_run(run, ExportOptions(threads=1))
     return run
+
+
+@pytest.fixture(scope="session")
+def same_every_way() -> Callable[[Path, Path], list[PhotoDiagnosis]]:
+    """Three photos diagnosed alone, in a folder with one that is missing, and as pixels."""
+
+    def diagnose(run: Path, photos: Path) -> list[PhotoDiagnosis]:
+        model = load(run)
+        paths = sorted(photos.glob("*.png"))[:3]
+        *together, missing = model.diagnose_many([*paths, photos / "none.png"])
+        assert isinstance(missing, Failure)
+        assert len(together) == len(paths)
+        answers = []
+        for path, answer in zip(paths, together, strict=True):
+            assert isinstance(answer, PhotoDiagnosis)
+            for other in (model.diagnose(path), model.diagnose(decode_photo(path).pixels)):
+                assert other.probs == answer.probs
+                assert np.array_equal(other.diagnosis.read, answer.diagnosis.read)
+            answers.append(answer)
+        return answers
+
+    return diagnose
 
 
 @pytest.fixture(scope="session")

@@ -11,11 +11,10 @@ import pytest
 import leafscout
 from leafscout.errors import InputError
 from leafscout.gated_model import lay_tokens
-from leafscout.inference.answer import Failure, PhotoDiagnosis
+from leafscout.inference.answer import PhotoDiagnosis
 from leafscout.inference.evaluate import evaluate_run
 from leafscout.inference.export_run import ExportOptions, export_run
 from leafscout.manifest import read_manifest
-from leafscout.photos.decode import decode_photo
 from leafscout.reports.run_report import write_run_report
 from leafscout.training.plan import PlanWishes, make_plan
 from leafscout.training.run import TrainOptions, train
@@ -38,17 +37,9 @@ def test_the_run_folder_says_what_it_holds(gated_run: Path) -> None:
 
 
 def test_a_photo_gets_the_same_answer_alone_in_a_folder_and_as_pixels(
-    gated_run: Path, used_photos: Path
+    gated_run: Path, used_photos: Path, same_every_way: Callable[..., list[PhotoDiagnosis]]
 ) -> None:
-    model = leafscout.load(gated_run)
-    paths = sorted(used_photos.glob("*.png"))[:3]
-    together = list(model.diagnose_many([*paths, used_photos / "none.png"]))
-    assert isinstance(together[-1], Failure)
-    for path, answer in zip(paths, together, strict=False):
-        assert isinstance(answer, PhotoDiagnosis)
-        for other in (model.diagnose(path), model.diagnose(decode_photo(path).pixels)):
-            assert other.probs == answer.probs
-            assert np.array_equal(other.diagnosis.read, answer.diagnosis.read)
+    assert len(same_every_way(gated_run, used_photos)) == 3
 
 
 def test_tokens_kept_are_what_it_costs(gated_run: Path, used_photos: Path) -> None:

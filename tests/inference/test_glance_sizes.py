@@ -8,18 +8,11 @@ import pytest
 from leafscout.errors import InputError
 from leafscout.inference.glance_sizes import GlanceWishes, compare_glances, default_sizes
 from leafscout.inference.load import load
-from leafscout.training.recipes import choose_recipe
 
 
 @pytest.fixture
-def run(untrained_run: Path) -> Path:
-    """The same with a plan that fits its networks, and one epoch for a scout."""
-    path = untrained_run / "plan.json"
-    plan = json.loads(path.read_text(encoding="utf-8"))
-    settings = {"tile_px": 64, "glance_px": 128, "scout_epochs": 1}
-    plan |= {"seed": 0, "recipe": choose_recipe("tiny", settings).to_dict()}
-    path.write_text(json.dumps(plan), encoding="utf-8")
-    return untrained_run
+def run(planned_run: Path) -> Path:
+    return planned_run
 
 
 def test_every_size_gets_a_scout_and_a_cost(run: Path, used_photos: Path) -> None:

@@ -11,18 +11,11 @@ from leafscout.errors import InputError
 from leafscout.inference.glance_sizes import GlanceWishes, compare_glances
 from leafscout.inference.load import load
 from leafscout.inference.raised_glance import raise_glance
-from leafscout.training.recipes import choose_recipe
 
 
 @pytest.fixture
-def run(untrained_run: Path) -> Path:
-    """A run whose plan fits its networks, and one epoch for a scout."""
-    path = untrained_run / "plan.json"
-    plan = json.loads(path.read_text(encoding="utf-8"))
-    settings = {"tile_px": 64, "glance_px": 128, "scout_epochs": 1}
-    plan |= {"seed": 0, "recipe": choose_recipe("tiny", settings).to_dict()}
-    path.write_text(json.dumps(plan), encoding="utf-8")
-    return untrained_run
+def run(planned_run: Path) -> Path:
+    return planned_run
 
 
 def test_the_runs_scout_looks_at_a_larger_glance_and_costs_more(

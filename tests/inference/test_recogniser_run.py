@@ -12,7 +12,7 @@ import torch
 import leafscout
 from leafscout.errors import InputError
 from leafscout.glance.view import take_square
-from leafscout.inference.answer import Failure, PhotoDiagnosis
+from leafscout.inference.answer import PhotoDiagnosis
 from leafscout.inference.evaluate import evaluate_run
 from leafscout.inference.explain_photo import Question, explain_photo
 from leafscout.inference.export_run import ExportOptions, export_run
@@ -65,16 +65,9 @@ def test_the_run_folder_says_what_it_holds(any_run: Path) -> None:
 
 
 def test_a_photo_gets_the_same_answer_alone_in_a_folder_and_as_pixels(
-    any_run: Path, used_photos: Path
+    any_run: Path, used_photos: Path, same_every_way: Callable[..., list[PhotoDiagnosis]]
 ) -> None:
-    model = leafscout.load(any_run)
-    paths = sorted(used_photos.glob("*.png"))[:3]
-    together = list(model.diagnose_many([*paths, used_photos / "none.png"]))
-    assert isinstance(together[-1], Failure)
-    for path, answer in zip(paths, together, strict=False):
-        assert isinstance(answer, PhotoDiagnosis)
-        for other in (model.diagnose(path), model.diagnose(decode_photo(path).pixels)):
-            assert other.probs == answer.probs
+    for answer in same_every_way(any_run, used_photos):
         cost = answer.diagnosis.cost
         assert (cost.tiles_read, cost.tiles_total, cost.area_read_frac) == (1, 1, 1.0)
         assert cost.macs == cost.macs_all_tiles > 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-import leafscout
-from leafscout.diagnosis.calibrate import Calibration, fit_calibration
-from leafscout.errors import InputError
-from leafscout.evaluation.thresholds import bagged_f1_thresholds
+from leafscout.diagnosis.calibrate import Calibration
 from leafscout.gated_model import GatedModel
 from leafscout.gated_networks import TorchTokenNetwork, build_gated_transformer
 from leafscout.glance.choose import ChoiceRule
@@ -27,11 +23,15 @@ from leafscout.recognisers.gated_transformer import GatedTransformer
 from leafscout.training.fit_rules import FittedRules
 from leafscout.training.gate_stage import GateStage
 from leafscout.training.gated_recipe import GatedRecipe
-from leafscout.training.learn_familiarity import learn_familiarity
-from leafscout.training.loop import LoopOptions, train_stage
+from leafscout.training.loop import LoopOptions
+from leafscout.training.one_network_run import (
+    OneNetwork,
+    fit_answers,
+    refuse_options,
+    train_one_network,
+)
 from leafscout.training.progress import TrainingProgress
 from leafscout.training.recovery import write_verdicts
-from leafscout.training.run_folder import write_model, write_rows
 from leafscout.training.verdicts import judge_expert
 from leafscout.types import FloatArray
 
@@ -78,35 +78,38 @@ def train_gated(
     Returns:
         The run folder.
     """
-    started_s = time.monotonic()
-    options = LoopOptions(
-        folder=out / "checkpoints" / STAGE,
-        seed=stage.seed,
-        time_s=None if time_s is None else GATED_TIME_FRAC * time_s,
-        device=stage.device,
-        mixed_precision=stage.mixed_precision,
-        on_epoch=lambda rows: write_rows(out / "history.csv", rows),
+    recipe = stage.recipe
+
+    def fit(options: LoopOptions) -> FittedRules:
+        model = GatedModel(
+            TorchTokenNetwork(stage.network, stage.device),
+            first_rules(recipe, stage.train.labels),
+        )
+        return fit_gated_rules(
+            model, stage.validation, progress, judge=lambda logits: _judge(stage, options, logits)
+        )
+
+    family = OneNetwork(
+        name=STAGE,
+        time_frac=GATED_TIME_FRAC,
+        fit=fit,
+        take_view=lambda photo: take_glance(photo, recipe.view_px).pixels,
+        described={
+            "expert": recipe.stem,
+            "scout": recipe.stem,
+            "scout_stride": recipe.token_px,
+            "place_stride": recipe.token_px,
+            "gate": GateEntry(
+                width=recipe.width,
+                early_blocks=recipe.early_blocks,
+                later_blocks=recipe.later_blocks,
+                num_heads=recipe.num_heads,
+            ),
+        },
     )
-    train_stage(stage, options, progress)
-    model = GatedModel(
-        TorchTokenNetwork(stage.network, stage.device),
-        first_rules(stage.recipe, stage.train.labels),
+    return train_one_network(
+        stage, family, out, time_s=time_s, data_fingerprint=data_fingerprint, progress=progress
     )
-    fitted = fit_gated_rules(
-        model, stage.validation, progress, judge=lambda logits: _judge(stage, options, logits)
-    )
-    fitted = learn_familiarity(
-        fitted,
-        stage.train,
-        stage.validation,
-        lambda photo: take_glance(photo, stage.recipe.view_px).pixels,
-        progress,
-    )
-    save_gated_model(out, stage, fitted, data_fingerprint)
-    progress.say(
-        f"Trained in {time.monotonic() - started_s:.0f} s. The model is in {out / 'model'}."
-    )
-    return out
 
 
 def first_rules(recipe: GatedRecipe, labels: tuple[str, ...]) -> Rules:
@@ -173,55 +176,6 @@ def fit_gated_rules(
     )
 
 
-def fit_answers(
-    rules: Rules, logits: FloatArray, validation: LabelTable
-) -> tuple[Rules, tuple[bool, ...]]:
-    """Fit calibration and thresholds to the pooled evidence of the validation photos.
-
-    Args:
-        rules: the others.
-        logits: (photos, labels) evidence.
-        validation: what is true of these photos.
-
-    Returns:
-        The rules with what was fitted, and for each label whether a photo has it.
-    """
-    truth = validation.truth
-    calibration = fit_calibration(logits, truth, exclusive=rules.calibration.exclusive)
-    fit = bagged_f1_thresholds(truth, calibration.apply(logits))
-    thresholds = tuple(float(value) for value in fit.thresholds)
-    fitted = tuple(bool(value) for value in fit.fitted)
-    return replace(rules, calibration=calibration, thresholds=thresholds), fitted
-
-
-def save_gated_model(
-    run: Path, stage: GateStage, fitted: FittedRules, data_fingerprint: str
-) -> Path:
-    """Write the ``model/`` of one network.
-
-    Returns:
-        The model folder.
-    """
-    recipe = stage.recipe
-    return write_model(
-        run,
-        {STAGE: stage.network},
-        fitted,
-        leafscout=leafscout.__version__,
-        expert=recipe.stem,
-        scout=recipe.stem,
-        scout_stride=recipe.token_px,
-        place_stride=recipe.token_px,
-        data_fingerprint=data_fingerprint,
-        gate=GateEntry(
-            width=recipe.width,
-            early_blocks=recipe.early_blocks,
-            later_blocks=recipe.later_blocks,
-            num_heads=recipe.num_heads,
-        ),
-    )
-
-
 def check_gated_options(options: Mapping[str, Any]) -> None:
     """Refuse what belongs to two networks and would silently do nothing here.
 
@@ -231,9 +185,4 @@ def check_gated_options(options: Mapping[str, Any]) -> None:
     Raises:
         InputError: when one of them was given.
     """
-    for name, value in options.items():
-        if value is not None:
-            raise InputError(
-                f"The recipe 'gated' learns one network from scratch and takes no --{name}. "
-                "Leave it out, or choose another recipe."
-            )
+    refuse_options("gated", "one network from scratch", options)

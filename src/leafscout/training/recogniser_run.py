@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-import leafscout
 from leafscout.diagnosis.calibrate import Calibration
-from leafscout.errors import InputError
 from leafscout.glance.choose import ChoiceRule
 from leafscout.glance.view import take_square
 from leafscout.manifest import RecogniserEntry
@@ -23,13 +20,15 @@ from leafscout.recogniser_model import RecogniserModel
 from leafscout.recogniser_networks import TorchPhotoNetwork, build_recogniser_network
 from leafscout.recognisers.whole_photo import Recogniser
 from leafscout.training.fit_rules import FittedRules
-from leafscout.training.gated_run import fit_answers
-from leafscout.training.learn_familiarity import learn_familiarity
-from leafscout.training.loop import LoopOptions, train_stage
+from leafscout.training.one_network_run import (
+    OneNetwork,
+    fit_answers,
+    refuse_options,
+    train_one_network,
+)
 from leafscout.training.progress import TrainingProgress
 from leafscout.training.recogniser_recipe import RecogniserRecipe
 from leafscout.training.recogniser_stage import STAGE_NAME, RecogniserStage
-from leafscout.training.run_folder import write_model, write_rows
 
 RECOGNISER_TIME_FRAC = 0.95
 """Share of the time that is left when the network begins to learn; the rest is for the rules."""
@@ -79,48 +78,31 @@ def train_recogniser(
     Returns:
         The run folder.
     """
-    started_s = time.monotonic()
-    options = LoopOptions(
-        folder=out / "checkpoints" / STAGE_NAME,
-        seed=stage.seed,
-        time_s=None if time_s is None else RECOGNISER_TIME_FRAC * time_s,
-        device=stage.device,
-        mixed_precision=stage.mixed_precision,
-        on_epoch=lambda rows: write_rows(out / "history.csv", rows),
+    recipe, stride = stage.recipe, stage.network.encoder.stride
+    family = OneNetwork(
+        name=STAGE_NAME,
+        time_frac=RECOGNISER_TIME_FRAC,
+        fit=lambda _: fit_recogniser_rules(stage, progress),
+        take_view=lambda photo: take_square(photo, recipe.photo_px),
+        described={
+            "expert": recipe.encoder,
+            "scout": recipe.encoder,
+            "scout_stride": stride,
+            "place_stride": stride,
+            "recogniser": RecogniserEntry(
+                spatial_transformer=recipe.spatial_transformer,
+                polarised=recipe.polarised,
+                head=recipe.head,
+                features=recipe.features,
+                margin=recipe.margin,
+                easy_margin=recipe.easy_margin,
+                scale=recipe.scale,
+            ),
+        },
     )
-    train_stage(stage, options, progress)
-    recipe = stage.recipe
-    fitted = learn_familiarity(
-        fit_recogniser_rules(stage, progress),
-        stage.train,
-        stage.validation,
-        lambda photo: take_square(photo, recipe.photo_px),
-        progress,
+    return train_one_network(
+        stage, family, out, time_s=time_s, data_fingerprint=data_fingerprint, progress=progress
     )
-    write_model(
-        out,
-        {STAGE_NAME: stage.network},
-        fitted,
-        leafscout=leafscout.__version__,
-        expert=recipe.encoder,
-        scout=recipe.encoder,
-        scout_stride=stage.network.encoder.stride,
-        place_stride=stage.network.encoder.stride,
-        data_fingerprint=data_fingerprint,
-        recogniser=RecogniserEntry(
-            spatial_transformer=recipe.spatial_transformer,
-            polarised=recipe.polarised,
-            head=recipe.head,
-            features=recipe.features,
-            margin=recipe.margin,
-            easy_margin=recipe.easy_margin,
-            scale=recipe.scale,
-        ),
-    )
-    progress.say(
-        f"Trained in {time.monotonic() - started_s:.0f} s. The model is in {out / 'model'}."
-    )
-    return out
 
 
 def first_rules(recipe: RecogniserRecipe, labels: tuple[str, ...], macs: int) -> Rules:
@@ -178,9 +160,4 @@ def check_recogniser_options(name: str, options: Mapping[str, Any]) -> None:
     Raises:
         InputError: when one of them was given.
     """
-    for option, value in options.items():
-        if value is not None:
-            raise InputError(
-                f"The recipe {name!r} learns one network from the photos' labels alone and takes "
-                f"no --{option}. Leave it out, or choose another recipe."
-            )
+    refuse_options(name, "one network from the photos' labels alone", options)
