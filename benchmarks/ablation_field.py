@@ -27,12 +27,12 @@ import shutil
 import statistics
 import time
 from dataclasses import replace
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from learning_runs import LEARN_AND_TEST, quiet, write_label_lists
 from origin import read_commit
 from result_file import write_json
 
@@ -158,24 +158,7 @@ def render() -> None:
     render_field(
         field_folder(), photos=total, settings=field_settings(), seed=FIELD_SEED, workers=1
     )
-    rows = list(csv.DictReader((field_folder() / "labels.csv").open(newline="")))
-    splits = [name for name, count in PHOTOS.items() for _ in range(count)]
-    with (field_folder() / "learn.csv").open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["image", "labels", "split"])
-        writer.writerows(
-            [row["image"], row["labels"], split]
-            for row, split in zip(rows, splits, strict=True)
-            if split != "test"
-        )
-    with (field_folder() / "test.csv").open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["image", "labels"])
-        writer.writerows(
-            [row["image"], row["labels"]]
-            for row, split in zip(rows, splits, strict=True)
-            if split == "test"
-        )
+    write_label_lists(field_folder(), PHOTOS, LEARN_AND_TEST)
 
 
 def run_cell(row: str, seed: int) -> dict[str, Any]:
@@ -200,14 +183,6 @@ def run_cell(row: str, seed: int) -> dict[str, Any]:
         "commit": read_commit(),
         "machine": f"{platform.machine()}, {platform.system()}, 1 thread",
     }
-
-
-def quiet() -> Any:
-    from rich.console import Console
-
-    from leafscout.training.progress import TrainingProgress
-
-    return TrainingProgress(Console(file=StringIO(), force_terminal=False))
 
 
 def measure_expert(row: str, seed: int, out: Path, test: Any) -> dict[str, float | None]:

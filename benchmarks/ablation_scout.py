@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 import ablation_field as field
+from learning_runs import quiet
 from origin import read_commit
 from result_file import write_json
 
@@ -163,13 +164,13 @@ def train_expert(seed: int) -> None:
     started = time.process_time()
     expert = build_fresh(recipe, len(train.labels), seed)
     stage = ExpertStage(expert, recipe, train, validation, seed, device, mixed_precision=False)
-    train_stage(stage, loop_options(folder / "expert", seed), field.quiet())
+    train_stage(stage, loop_options(folder / "expert", seed), quiet())
     stage.finish()
     spent = time.process_time() - started
     for name, table in (("train", train), ("val", validation), ("test", test)):
         gather_evidence(
             expert, table.paths, field.TILE_PX, folder / f"{name}.safetensors", device,
-            mixed_precision=False, progress=field.quiet(),
+            mixed_precision=False, progress=quiet(),
         )  # fmt: skip
     write_json(
         folder / "expert.json", {"seed": seed, "cpu_s": round(spent, 1), **judge_expert(seed)}
@@ -195,7 +196,7 @@ def fold_evidence(seed: int, kind: str) -> list[np.ndarray]:
         build=lambda: build_fresh(recipe, len(train.labels), seed),
         loop_options=lambda name: loop_options(folder / name, seed),
     )  # fmt: skip
-    return gather_out_of_fold(expert, work, field.quiet())
+    return gather_out_of_fold(expert, work, quiet())
 
 
 def read_evidence(seed: int, split: str) -> list[np.ndarray]:
@@ -270,12 +271,12 @@ def run_cell(row: str, seed: int) -> dict[str, Any]:
     )  # fmt: skip
     folder = WORK / "scouts" / f"{row}_{seed}"
     if recipe.scout_tuning == "none":
-        train_stage(stage, loop_options(folder / "scout", seed), field.quiet())
+        train_stage(stage, loop_options(folder / "scout", seed), quiet())
     else:
         if not alone:
             scout.load_state_dict(load_tensors(WORK / "scouts" / f"base_{seed}.safetensors")[0])
         tuning = ScoutTuning(stage, from_scratch=alone, baselines=baselines)
-        train_stage(tuning, loop_options(folder / "tuning", seed), field.quiet())
+        train_stage(tuning, loop_options(folder / "tuning", seed), quiet())
     spent = time.process_time() - started
     save_tensors(WORK / "scouts" / f"{row}_{seed}.safetensors", dict(scout.state_dict()), {})
     losses, constants = stage.evidence_losses()

@@ -29,7 +29,8 @@ from typing import Any
 
 import numpy as np
 
-from ablation_field import field_folder, macro_auc, quiet, score_photos
+from ablation_field import field_folder, macro_auc, score_photos
+from learning_runs import quiet
 from origin import read_commit
 from result_file import write_json
 

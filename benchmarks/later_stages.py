@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import ablation_field as field
+from learning_runs import quiet
 from origin import read_commit
 from result_file import write_json
 
@@ -44,7 +45,7 @@ def train_row(row: str, seed: int, out: Path, *, resume: bool) -> None:
         recipe="tiny",
         overrides={**BASE, **ROWS.get(row, {})},
         options=TrainOptions(seed=seed, threads=1, workers=1, resume=resume),
-        progress=field.quiet(),
+        progress=quiet(),
     )
 
 

@@ -20,18 +20,17 @@ Boxes of lesions are used for scoring alone. Each seed writes its own file into
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import platform
 import shutil
 import time
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from learning_runs import LEARN_AND_TEST, quiet, write_label_lists
 from origin import read_commit
 from result_file import write_json
 
@@ -92,7 +91,7 @@ def render() -> None:
         WORK.mkdir(parents=True, exist_ok=True)
         photos = sum(PHOTOS.values())
         render_field(whole, photos=photos, settings=field_settings(), seed=FIELD_SEED, workers=1)
-        write_label_files(whole)
+        write_label_lists(whole, PHOTOS, LEARN_AND_TEST)
     for size_px in SHOWN_PX:
         folder = WORK / f"lesions_{size_px}"
         if not folder.exists():
@@ -102,22 +101,6 @@ def render() -> None:
             render_field(
                 folder, photos=SHOWN_PHOTOS, settings=changed, seed=FIELD_SEED + size_px, workers=1
             )
-
-
-def write_label_files(folder: Path) -> None:
-    """``learn.csv`` with its splits, and ``test.csv``."""
-    rows = list(csv.DictReader((folder / "labels.csv").open(newline="")))
-    splits = [name for name, count in PHOTOS.items() for _ in range(count)]
-    with (
-        (folder / "learn.csv").open("w", newline="") as learn,
-        (folder / "test.csv").open("w", newline="") as test,
-    ):
-        writers = {True: csv.writer(test), False: csv.writer(learn)}
-        writers[True].writerow(["image", "labels"])
-        writers[False].writerow(["image", "labels", "split"])
-        for row, split in zip(rows, splits, strict=True):
-            cells = [row["image"], row["labels"], split]
-            writers[split == "test"].writerow(cells[:2] if split == "test" else cells)
 
 
 def run_cell(row: str, seed: int) -> dict[str, Any]:
@@ -204,15 +187,6 @@ def show_lesions(run: Path, size_px: int) -> dict[str, float]:
         "lesion_kept": round(float(np.mean(kept)), 4),
         "tiles_read": round(float(np.mean(read)), 2),
     }
-
-
-def quiet() -> Any:
-    """Progress that nobody sees."""
-    from rich.console import Console
-
-    from leafscout.training.progress import TrainingProgress
-
-    return TrainingProgress(Console(file=StringIO(), force_terminal=False))
 
 
 def report() -> None:

@@ -23,12 +23,12 @@ import shutil
 import statistics
 import time
 from dataclasses import replace
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from learning_runs import LEARN_AND_TEST, quiet, write_label_lists
 from origin import read_commit
 from result_file import write_json
 
@@ -70,26 +70,8 @@ def render(lesion_px: int) -> None:
     render_field(
         partial, photos=sum(PHOTOS.values()), settings=settings, seed=FIELD_SEED, workers=1
     )
-    rows = list(csv.DictReader((partial / "labels.csv").open(newline="")))
-    splits = [name for name, count in PHOTOS.items() for _ in range(count)]
-    for name, wanted in (("learn", ("train", "val")), ("test", ("test",))):
-        with (partial / f"{name}.csv").open("w", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["image", "labels", "split"])
-            writer.writerows(
-                [row["image"], row["labels"], split]
-                for row, split in zip(rows, splits, strict=True)
-                if split in wanted
-            )
+    write_label_lists(partial, PHOTOS, LEARN_AND_TEST)
     partial.replace(folder)
-
-
-def quiet() -> Any:
-    from rich.console import Console
-
-    from leafscout.training.progress import TrainingProgress
-
-    return TrainingProgress(Console(file=StringIO(), force_terminal=False))
 
 
 def measure_resized(lesion_px: int, side_px: int, seed: int) -> dict[str, float]:

@@ -22,12 +22,12 @@ import statistics
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from learning_runs import quiet, write_label_lists
 from origin import read_commit
 from result_file import write_json
 
@@ -82,14 +82,7 @@ def render() -> None:
         raise SystemExit(f"{folder} exists already.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     render_field(folder, photos=total, settings=settings, seed=FIELD_SEED, workers=1)
-    rows = list(csv.DictReader((folder / "labels.csv").open(newline="")))
-    splits = [name for name, count in PHOTOS.items() for _ in range(count)]
-    with (folder / "splits.csv").open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["image", "labels", "split"])
-        writer.writerows(
-            [row["image"], row["labels"], split] for row, split in zip(rows, splits, strict=True)
-        )
+    write_label_lists(folder, PHOTOS, {"splits": tuple(PHOTOS)})
 
 
 def read_tables() -> dict[str, Any]:
@@ -126,14 +119,6 @@ def recipe_of(row: str) -> Any:
         recipe = choose_gated_recipe("gated", given)
         epochs, rate = FURTHER_EPOCHS, FURTHER_RATE
     return replace(recipe, stage=replace(recipe.stage, epochs=epochs, learning_rate=rate))
-
-
-def quiet() -> Any:
-    from rich.console import Console
-
-    from leafscout.training.progress import TrainingProgress
-
-    return TrainingProgress(Console(file=StringIO(), force_terminal=False))
 
 
 def make_stage(row: str, seed: int) -> Any:

@@ -16,29 +16,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from photo_files import draw_photo, encode
+from small_model import save_small_model
 from tiny_trainings import fork, wait_for
 
 from leafscout.cli import main
-from leafscout.diagnosis.calibrate import Calibration
 from leafscout.errors import InputError, PhotoError
-from leafscout.glance.choose import ChoiceRule
 from leafscout.inference.export_run import ExportOptions, export_run
 from leafscout.inference.load import load
-from leafscout.model import Rules
-from leafscout.networks import build_expert, build_scout
 from leafscout.reports import journal as journals
 from leafscout.reports.journal import Journal, journal_path, open_journal
-from leafscout.training.fit_rules import FittedRules
-from leafscout.training.run_folder import save_model
-
-RULES = Rules(
-    labels=("mildew", "rust"), tile_px=64, glance_px=64, pooling="max",
-    choice=ChoiceRule(threshold_prob=0.0, max_tiles=2), glance_weights=(0.25, 0.25),
-    calibration=Calibration((3.0, 2.0), (0.5, 0.25)), thresholds=(0.4, 0.5), expert_macs=1000,
-    scout_macs_per_px=2.0,
-)  # fmt: skip
 
 GROWTH_MB = 50.0
 
@@ -46,12 +33,7 @@ GROWTH_MB = 50.0
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A small model that has learnt nothing."""
-    torch.manual_seed(3)
-    folder = tmp_path_factory.mktemp("run")
-    return save_model(
-        folder, build_expert("tiny_narrow", 2), build_scout("tiny_narrow", 2),
-        FittedRules(RULES, (True, True), {}), version="0", data_fingerprint="0",
-    )  # fmt: skip
+    return save_small_model(tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture(scope="module")

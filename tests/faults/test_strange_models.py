@@ -18,37 +18,21 @@ import torch
 from photo_files import draw_photo
 from pydantic import ValidationError
 from safetensors.torch import save_file
+from small_model import save_small_model
 
 import leafscout
 from leafscout import manifest as manifests
-from leafscout.diagnosis.calibrate import Calibration
 from leafscout.errors import InputError
-from leafscout.glance.choose import ChoiceRule
 from leafscout.manifest import MANIFEST_NAME, Manifest, read_manifest, seal_manifest, sha256_of
-from leafscout.model import Rules
-from leafscout.networks import build_expert, build_scout
+from leafscout.networks import build_expert
 from leafscout.nn.backbones import load_pretrained_file
 from leafscout.training.checkpoint import load_tensors
-from leafscout.training.fit_rules import FittedRules
-from leafscout.training.run_folder import save_model
-
-RULES = Rules(
-    labels=("mildew", "rust"), tile_px=64, glance_px=64, pooling="max",
-    choice=ChoiceRule(threshold_prob=0.0, max_tiles=2), glance_weights=(0.25, 0.25),
-    calibration=Calibration((3.0, 2.0), (0.5, 0.25)), thresholds=(0.4, 0.5), expert_macs=1000,
-    scout_macs_per_px=2.0,
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A whole model folder; not to be changed."""
-    torch.manual_seed(3)
-    run = tmp_path_factory.mktemp("run")
-    return save_model(
-        run, build_expert("tiny_narrow", 2), build_scout("tiny_narrow", 2),
-        FittedRules(RULES, (True, True), {}), version="0", data_fingerprint="0",
-    )  # fmt: skip
+    return save_small_model(tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture
