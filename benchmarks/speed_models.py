@@ -140,9 +140,9 @@ def open_resized_graph(setting: SpeedSetting, work: Path, runtime: str, precisio
         )
         name = session.get_inputs()[0].name
         return lambda pixels: session.run(None, {name: pixels})
-    import openvino
+    from leafscout.openvino_core import share_core
 
-    compiled = openvino.Core().compile_model(
+    compiled = share_core().compile_model(
         str(folder / "resized.xml"), "CPU",
         {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": "f32"},
     )  # fmt: skip

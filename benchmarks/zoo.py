@@ -15,7 +15,6 @@ machine drifted between networks. Networks that are in results/zoo.json are not 
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import time
 import warnings
@@ -252,8 +251,9 @@ def open_onnx(graph: Path, pixels: np.ndarray, threads: int) -> Callable[[], obj
 def _open_openvino(
     graph: Path, pixels: np.ndarray, threads: int, hint: str
 ) -> Callable[[], object] | None:
-    openvino: Any = importlib.import_module("openvino")
-    core = openvino.Core()
+    from leafscout.openvino_core import share_core
+
+    core = share_core()
     if hint == "bf16" and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         return None
     settings = {

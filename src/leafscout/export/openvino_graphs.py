@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from leafscout.errors import InputError
+from leafscout.openvino_core import share_core
 
 
 def convert_graph(onnx_file: Path, xml_file: Path) -> None:
@@ -24,7 +25,7 @@ def convert_graph(onnx_file: Path, xml_file: Path) -> None:
     """
     openvino: Any = importlib.import_module("openvino")
     try:
-        model = openvino.Core().read_model(str(onnx_file))
+        model = share_core().read_model(str(onnx_file))
         # By default the weights would be rounded to fp16.
         openvino.save_model(model, str(xml_file), compress_to_fp16=False)
     except RuntimeError as error:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
-from typing import Any
 
 from leafscout.errors import InputError
 from leafscout.inference.graph_networks import GraphNetworks, RunGraph
 from leafscout.model import GlanceEvidence, TileEvidence
+from leafscout.openvino_core import share_core
 from leafscout.types import FloatArray, Pixels
 
 
@@ -39,8 +38,6 @@ def open_openvino_graph(path: Path, outputs: tuple[str, ...], threads: int) -> R
     Raises:
         InputError: when OpenVINO cannot run it.
     """
-    openvino: Any = importlib.import_module("openvino")
-    core = openvino.Core()
     settings = {
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
@@ -49,7 +46,7 @@ def open_openvino_graph(path: Path, outputs: tuple[str, ...], threads: int) -> R
         "INFERENCE_PRECISION_HINT": "f32",
     }
     try:
-        request = core.compile_model(str(path), "CPU", settings).create_infer_request()
+        request = share_core().compile_model(str(path), "CPU", settings).create_infer_request()
     except RuntimeError as error:
         raise InputError(
             f"{path} cannot be run by the OpenVINO that is installed ({_first_line(error)}). "
