@@ -5,8 +5,9 @@
 
 ``LEAFSCOUT_DATA`` names the folder that holds ``apple/`` and ``weights/``. A cell is one network
 trained with one seed; each goes to its own file in ``results/recogniser_grid/``, and one that is
-there is not run again. The networks are small relatives that begin at chance and learn from 800
-photos of 96 px: what they reach says nothing about the large, pretrained ones that are published.
+there is not run again. The networks are small relatives that begin at chance, and MobileNetV2 with
+its pretrained weights; they learn from 800 photos of 96 px. What they reach says nothing about the
+large, pretrained ones that are published.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ SPLITS = {"train": 800, "val": 240, "test": 600}
 
 SEEDS = (0, 1, 2)
 PHOTO_PX = 96
-EPOCHS = 12
+EPOCHS, MOBILE_EPOCHS = 12, 5
 BATCH = 8
 PROB_STEPS = 10_000
 
@@ -63,16 +64,24 @@ class Cell:
         recipe: its recipe.
         settings: of the recipe, replaced.
         weights: whether it begins with the local MobileNetV2 weights.
+        teacher: cell whose features it learns beside the labels; that one is trained first.
     """
 
     recipe: str
     settings: dict[str, Any] = field(default_factory=dict)
     weights: bool = False
+    teacher: str = ""
 
 
 def _swin(*, psa: bool, head: str = "linear", loss: str = "bce", **more: Any) -> Cell:
     settings = {"polarised": psa, "head": head, "loss": loss, **more}
     return Cell("small_arc_psa_swin", settings)
+
+
+def _mobile(**more: Any) -> Cell:
+    """The one network whose pretrained weights are at hand, with one part or another."""
+    settings = {"encoder": "mobilenetv2_100", "epochs": MOBILE_EPOCHS, **more}
+    return Cell("small_efficientnet", settings, weights=True)
 
 
 CELLS: dict[str, Cell] = {
@@ -84,34 +93,68 @@ CELLS: dict[str, Cell] = {
     "swin_psa_arcface": _swin(psa=True, head="arcface"),
     "eva": Cell("small_eva_stn", {"spatial_transformer": False}),
     "eva_stn": Cell("small_eva_stn"),
+    "eva_taught": Cell("small_eva_stn", {"spatial_transformer": False}, teacher="mobile"),
+    "eva_taught_hidden": Cell(
+        "small_eva_stn",
+        {"spatial_transformer": False, "hidden_share": 0.4},
+        teacher="mobile",
+    ),
     "efficientnet": Cell("small_efficientnet"),
     "efficientnet_g16": Cell("small_efficientnet_g16"),
-    "mobile_resized": Cell(
-        "small_efficientnet", {"encoder": "mobilenetv2_100", "epochs": 5}, weights=True
-    ),
+    "mobile": _mobile(),
+    "mobile_focal": _mobile(loss="focal"),
+    "mobile_arcface": _mobile(head="arcface"),
+    "mobile_psa": _mobile(polarised=True),
+    "mobile_psa_arcface": _mobile(polarised=True, head="arcface"),
+    "mobile_stn": _mobile(spatial_transformer=True),
+    "mobile_arcface_margin_0": _mobile(head="arcface", margin=0.0),
+    "mobile_arcface_margin_02": _mobile(head="arcface", margin=0.2),
+    "mobile_hue_0": _mobile(hue_jitter=0.0),
+    "mobile_hue_02": _mobile(hue_jitter=0.2),
     "glance_and_focus": Cell("tiny", {"tile_px": 64, "glance_px": 128, "epochs": 3}),
-    "swin_psa_arcface_margin_0": _swin(psa=True, head="arcface", margin=0.0),
-    "swin_psa_arcface_margin_02": _swin(psa=True, head="arcface", margin=0.2),
-    "efficientnet_hue_0": Cell("small_efficientnet", {"hue_jitter": 0.0}),
-    "efficientnet_hue_02": Cell("small_efficientnet", {"hue_jitter": 0.2}),
+    "glance_and_focus_mobile": Cell(
+        "mobile",
+        {"tile_px": 96, "glance_px": 128, "epochs": 4, "scout_epochs": 4},
+        weights=True,
+    ),
 }
 
 PARTS = {
-    "focal loss instead of BCE": [("swin_focal", "swin_bce"), ("swin_psa_focal", "swin_psa_bce")],
-    "ArcFace instead of BCE": [("swin_arcface", "swin_bce"), ("swin_psa_arcface", "swin_psa_bce")],
-    "polarised attention": [
+    "focal loss instead of BCE, from chance": [
+        ("swin_focal", "swin_bce"),
+        ("swin_psa_focal", "swin_psa_bce"),
+    ],
+    "focal loss instead of BCE, pretrained": [("mobile_focal", "mobile")],
+    "ArcFace instead of BCE, from chance": [
+        ("swin_arcface", "swin_bce"),
+        ("swin_psa_arcface", "swin_psa_bce"),
+    ],
+    "ArcFace instead of BCE, pretrained": [
+        ("mobile_arcface", "mobile"),
+        ("mobile_psa_arcface", "mobile_psa"),
+    ],
+    "polarised attention, from chance": [
         ("swin_psa_bce", "swin_bce"),
         ("swin_psa_focal", "swin_focal"),
         ("swin_psa_arcface", "swin_arcface"),
     ],
-    "spatial transformer": [("eva_stn", "eva")],
-    "groups of 16, expansion 4": [("efficientnet_g16", "efficientnet")],
-    "ArcFace's margin of 0.5 instead of 0": [("swin_psa_arcface", "swin_psa_arcface_margin_0")],
-    "ArcFace's margin of 0.2 instead of 0": [
-        ("swin_psa_arcface_margin_02", "swin_psa_arcface_margin_0")
+    "polarised attention, pretrained": [
+        ("mobile_psa", "mobile"),
+        ("mobile_psa_arcface", "mobile_arcface"),
     ],
-    "hue jitter 0.02 instead of 0": [("efficientnet", "efficientnet_hue_0")],
-    "hue jitter 0.2 instead of 0": [("efficientnet_hue_02", "efficientnet_hue_0")],
+    "spatial transformer, from chance": [("eva_stn", "eva")],
+    "spatial transformer, pretrained": [("mobile_stn", "mobile")],
+    "features of MobileNetV2 as a lesson, from chance": [("eva_taught", "eva")],
+    "features at hidden places as a lesson, from chance": [("eva_taught_hidden", "eva")],
+    "groups of 16, expansion 4, from chance": [("efficientnet_g16", "efficientnet")],
+    "ArcFace's margin of 0.5 instead of 0, pretrained": [
+        ("mobile_arcface", "mobile_arcface_margin_0")
+    ],
+    "ArcFace's margin of 0.2 instead of 0, pretrained": [
+        ("mobile_arcface_margin_02", "mobile_arcface_margin_0")
+    ],
+    "hue jitter 0.02 instead of 0, pretrained": [("mobile", "mobile_hue_0")],
+    "hue jitter 0.2 instead of 0, pretrained": [("mobile_hue_02", "mobile_hue_0")],
 }
 """What is asked → pairs of cells that differ in that alone: with it, without it."""
 
@@ -148,16 +191,14 @@ def run_cell(name: str, seed: int, cache: Path) -> None:
     if target.exists():
         return
     cell, data = CELLS[name], write_split(cache)
-    source = find_data("apple") / "images"
-    settings = {"epochs": EPOCHS, **cell.settings}
-    if cell.recipe != "tiny":
-        settings = {"photo_px": PHOTO_PX, "patience": EPOCHS, "batch": BATCH, **settings}
-    weights = find_data("weights") / "mobilenetv2_100.safetensors" if cell.weights else None
-    options = TrainOptions(weights=weights, seed=seed, photos_root=source, workers=1, threads=1)
+    source, settings = find_data("apple") / "images", settings_of(cell)
     folder = Path(tempfile.mkdtemp(prefix="leafscout-grid-"))
-    started_s = time.process_time()
     try:
-        run = train(data, folder / "run", recipe=cell.recipe, overrides=settings, options=options)
+        teacher = None
+        if cell.teacher:
+            teacher = train_cell(CELLS[cell.teacher], seed, data, folder / "teacher")
+        started_s = time.process_time()
+        run = train_cell(cell, seed, data, folder / "run", teacher)
         trained_s = time.process_time() - started_s
         with (run / "history.csv").open(newline="", encoding="utf-8") as file:
             history = list(csv.DictReader(file))
@@ -177,6 +218,26 @@ def run_cell(name: str, seed: int, cache: Path) -> None:
         "leafscout_settings": {"splits": SPLITS, "photo_px": PHOTO_PX},
     }
     write_json(target, record)
+
+
+def settings_of(cell: Cell) -> dict[str, Any]:
+    """Those of its recipe that are replaced."""
+    settings = {"epochs": EPOCHS, **cell.settings}
+    if cell.recipe not in ("tiny", "mobile"):
+        settings = {"photo_px": PHOTO_PX, "patience": EPOCHS, "batch": BATCH, **settings}
+    return settings
+
+
+def train_cell(cell: Cell, seed: int, data: Path, out: Path, teacher: Path | None = None) -> Path:
+    """A run of one cell."""
+    weights = find_data("weights") / "mobilenetv2_100.safetensors" if cell.weights else None
+    options = TrainOptions(
+        weights=weights, seed=seed, photos_root=find_data("apple") / "images", workers=1,
+        threads=1, teacher=teacher,
+    )  # fmt: skip
+    return train(
+        data, out, recipe=cell.recipe, overrides=settings_of(cell), options=options,
+    )  # fmt: skip
 
 
 def answer_test(model: Model, data: Path, source: Path) -> dict[str, Any]:

@@ -187,8 +187,11 @@ def test_settings_that_cannot_be_are_refused_before_anything_is_written(
 
 
 def test_options_of_other_recipes_are_refused(used_photos: Path, tmp_path: Path) -> None:
-    options = TrainOptions(threads=1, workers=1, teacher=tmp_path)
-    with pytest.raises(InputError, match="--teacher"):
+    options = TrainOptions(threads=1, workers=1, unlabelled=tmp_path)
+    with pytest.raises(InputError, match="--unlabelled"):
+        train(used_photos, tmp_path / "run", recipe="small_vit", options=options)
+    options = TrainOptions(threads=1, workers=1, time_s=0.0)
+    with pytest.raises(InputError, match="--time to be positive"):
         train(used_photos, tmp_path / "run", recipe="small_vit", options=options)
     other = tmp_path / "weights.safetensors"
     from safetensors.torch import save_file
@@ -227,6 +230,32 @@ def test_weights_of_another_shape_are_refused(any_run: Path, tmp_path: Path) -> 
     )
     with pytest.raises(InputError, match="does not hold the weights"):
         leafscout.load(run)
+
+
+def test_a_larger_one_learns_its_features(stn_run: Path, used_photos: Path, tmp_path: Path) -> None:
+    """Nothing of the lesson stays in the model; a stop within it costs nothing."""
+    options = TrainOptions(threads=1, workers=1, seed=2, teacher=stn_run)
+    settings = {**SMALL, "hidden_share": 0.3}
+    run = train(
+        used_photos, tmp_path / "run", recipe="small_vit", overrides=settings, options=options
+    )
+    alone = train(
+        used_photos, tmp_path / "alone", recipe="small_vit", overrides=SMALL, options=OPTIONS
+    )
+    assert json.loads((run / "plan.json").read_text())["teacher"]["kind"] == "photo"
+    taught, own = network_of(run).state_dict(), network_of(alone).state_dict()
+    assert taught.keys() == own.keys()
+    assert any(not torch.equal(taught[name], own[name]) for name in own)
+    shutil.rmtree(run / "model")
+    resumed = TrainOptions(threads=1, workers=1, seed=2, teacher=stn_run, resume=True)
+    train(used_photos, run, recipe="small_vit", overrides=settings, options=resumed)
+    again = network_of(run).state_dict()
+    assert all(torch.equal(taught[name], again[name]) for name in taught)
+    with pytest.raises(InputError, match="other"):
+        train(
+            used_photos, run, recipe="small_vit", overrides=settings,
+            options=TrainOptions(threads=1, workers=1, seed=2, resume=True),
+        )  # fmt: skip
 
 
 def test_it_teaches_what_photos_show_but_not_where(

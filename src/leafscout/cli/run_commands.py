@@ -117,7 +117,8 @@ def train(
         Path | None,
         typer.Option(
             metavar="RUN",
-            help="A finished run that a smaller expert learns from, beside the labels.",
+            help="A finished run to learn from beside the labels: an expert for a smaller one, a "
+            "recogniser for another one, of any size.",
             show_default=False,
         ),
     ] = None,

@@ -68,6 +68,9 @@ class RecogniserRecipe:
         zoom: by up to this share larger or smaller, 0..1.
         light: spread of brightness, contrast and saturation, 0..1.
         hue_jitter: spread of hue, 0..0.5 of the circle. Colour tells diseases apart: keep it low.
+        feature_weight: of a teacher's features beside the labels, 0..100; without one it means
+            nothing.
+        hidden_share: share of places hidden from a student whose features are taught, 0..0.9.
         oversample: ``LABEL:TIMES``, several with commas: photos with the label come so many times
             in an epoch; of the training photos alone.
     """
@@ -103,6 +106,8 @@ class RecogniserRecipe:
     zoom: float = 0.1
     light: float = 0.2
     hue_jitter: float = 0.02
+    feature_weight: float = 1.0
+    hidden_share: float = 0.0
     oversample: str = ""
     family: str = RECOGNISER_FAMILY
 
@@ -241,6 +246,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "zoom": (0.0, 0.5),
     "light": (0.0, 0.9),
     "hue_jitter": (0.0, 0.5),
+    "feature_weight": (0.0, 100.0),
+    "hidden_share": (0.0, 0.9),
 }
 
 

@@ -19,7 +19,9 @@ from leafscout.photos.loader import load_photos
 from leafscout.recogniser_model import RecogniserModel
 from leafscout.recogniser_networks import TorchPhotoNetwork, build_recogniser_network
 from leafscout.recognisers.whole_photo import Recogniser
+from leafscout.training.feature_teaching import detach_features
 from leafscout.training.fit_rules import FittedRules
+from leafscout.training.loop import LoopOptions
 from leafscout.training.one_network_run import (
     OneNetwork,
     fit_answers,
@@ -79,10 +81,15 @@ def train_recogniser(
         The run folder.
     """
     recipe, stride = stage.recipe, stage.network.encoder.stride
+
+    def fit(_: LoopOptions) -> FittedRules:
+        detach_features(stage.network)
+        return fit_recogniser_rules(stage, progress)
+
     family = OneNetwork(
         name=STAGE_NAME,
         time_frac=RECOGNISER_TIME_FRAC,
-        fit=lambda _: fit_recogniser_rules(stage, progress),
+        fit=fit,
         take_view=lambda photo: take_square(photo, recipe.photo_px),
         described={
             "expert": recipe.encoder,

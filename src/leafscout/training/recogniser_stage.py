@@ -24,6 +24,7 @@ from leafscout.networks import to_batch
 from leafscout.photos.labels import LabelTable
 from leafscout.photos.loader import load_photos
 from leafscout.recognisers.whole_photo import Recogniser
+from leafscout.training.feature_teaching import FeatureTutor
 from leafscout.training.loop import Validation
 from leafscout.training.photo_augmentation import change_photos, draw_change
 from leafscout.training.recipes import StageSettings
@@ -71,6 +72,7 @@ class RecogniserStage:
 
     Attributes:
         repeats: label → how many times photos with it come in an epoch; training photos alone.
+        tutor: whose features are learnt beside the labels, if anyone's.
     """
 
     network: Recogniser
@@ -82,8 +84,11 @@ class RecogniserStage:
     mixed_precision: bool
     name: str = STAGE_NAME
     repeats: Mapping[str, int] = field(default_factory=dict)
+    tutor: FeatureTutor | None = None
 
     def __post_init__(self) -> None:
+        if self.tutor is not None:
+            self.tutor.attach(self.network, self.seed)
         self._folder = tempfile.TemporaryDirectory(prefix="leafscout-photos-")
         self.rows = repeat_photos(self.train, self.repeats)
         made = self._make_small(list(self.train.paths), "train")
@@ -128,9 +133,15 @@ class RecogniserStage:
         truth = torch.from_numpy(self.train.truth[rows]).float().to(self.device)
         if len(photos) == 1:
             hold_statistics(self.network)
-        out = self.network(change_photos(pixels, changes))
+        framed, hidden = self.network.frame(change_photos(pixels, changes))[0], None
+        shown = framed
+        if self.tutor is not None:
+            shown, hidden = self.tutor.hide(framed, self.network.encoder.stride)
+        out = self.network.read(shown)
         self.prepare()
         loss = self.compare(self.network.learning_logits(out, truth), truth)
+        if self.tutor is not None:
+            loss = loss + self.tutor.loss(self.network, out.feature_map, framed, hidden)
         answers = out.logits.detach().float().cpu().tolist()
         self._seen += list(zip(rows, answers, strict=True))
         return loss

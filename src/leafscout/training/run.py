@@ -31,6 +31,7 @@ from leafscout.photos.decode import open_photo
 from leafscout.photos.fingerprint import fingerprint_many, near_duplicate_groups
 from leafscout.photos.labels import DEFAULT_HEALTHY_NAMES, LabelTable, read_labels
 from leafscout.photos.splits import merge_groups, split_photos
+from leafscout.training.feature_teaching import hire_feature_tutor
 from leafscout.training.fit_rules import fit_rules
 from leafscout.training.gate_stage import GateStage
 from leafscout.training.gated_recipe import GATED_RECIPES, GatedRecipe, choose_gated_recipe
@@ -143,6 +144,8 @@ def train(
             f"--keep-epochs is for recipes with scout and expert, but {recipe} has one network. "
             "Leave it out, or train another recipe, for example tiny."
         )
+    if options.time_s is not None and options.time_s <= 0:
+        raise InputError(f"Expected --time to be positive, but got {options.time_s} s.")
     if recipe in GATED_RECIPES:
         gated = choose_gated_recipe(recipe, overrides)
         with progress or TrainingProgress() as shown:
@@ -158,8 +161,6 @@ def train(
         known = (*RECIPES, *GATED_RECIPES, *RECOGNISER_RECIPES)
         raise InputError(describe_unknown("recipe", recipe, known, nearest=2))
     chosen = choose_recipe(recipe, take_sizes(overrides, teacher))
-    if options.time_s is not None and options.time_s <= 0:
-        raise InputError(f"Expected --time to be positive, but got {options.time_s} s.")
     with progress or TrainingProgress() as shown:
         return _Run(Path(data), Path(out), chosen, options, shown, teacher).train()
 
@@ -190,10 +191,12 @@ def _train_recogniser(
     progress: TrainingProgress,
 ) -> Path:
     """One network and one look, on the same data and into the same kind of folder."""
-    check_recogniser_options(
-        recipe.name, {"teacher": options.teacher, "unlabelled": options.unlabelled}
-    )
-    run = _Run(data, out, choose_recipe("tiny"), options, progress)
+    check_recogniser_options(recipe.name, {"unlabelled": options.unlabelled})
+    teacher = None
+    if options.teacher is not None:
+        teacher = load_teacher(Path(options.teacher), "photo", choose_device())
+    tutor = hire_feature_tutor(teacher, recipe.feature_weight, recipe.hidden_share)
+    run = _Run(data, out, choose_recipe("tiny"), options, progress, teacher)
     run.settings = recipe.to_dict()
     run.mixed_precision = run.mixed_precision and recipe.mixed_precision
     table = run.read_table()
@@ -206,7 +209,7 @@ def _train_recogniser(
     train, validation, fingerprint = run.prepare_data(table)
     stage = RecogniserStage(
         network, recipe, train, validation, options.seed, run.device, run.mixed_precision,
-        repeats=repeats,
+        repeats=repeats, tutor=tutor,
     )  # fmt: skip
     return train_recogniser(
         stage, out, time_s=options.time_s, data_fingerprint=fingerprint, progress=progress

@@ -133,7 +133,7 @@ def _load_expert(run: Path, device: torch.device) -> Teacher:
     )  # fmt: skip
 
 
-class _LogitsAlone(nn.Module):
+class RecogniserLogits(nn.Module):
     """A recogniser as a teacher is asked: pixels in, logits out."""
 
     def __init__(self, network: Recogniser) -> None:
@@ -141,6 +141,7 @@ class _LogitsAlone(nn.Module):
         self.network = network
 
     def forward(self, pixels: Tensor) -> Tensor:
+        """(photos, 3, side, side) 0..255 → (photos, labels)."""
         logits: Tensor = self.network(pixels).logits
         return logits
 
@@ -162,7 +163,7 @@ def _load_recogniser(run: Path, device: torch.device) -> Teacher:
     return Teacher(
         run, "photo", manifest.labels, manifest.exclusive, manifest.pooling, None,
         manifest.glance_px, None,
-        _LogitsAlone(network).eval().requires_grad_(requires_grad=False),
+        RecogniserLogits(network).eval().requires_grad_(requires_grad=False),
         manifest.files[name], square=True,
     )  # fmt: skip
 
