@@ -107,22 +107,22 @@ def _near(one: dict[str, Any]) -> str:
     return f"{len(names)} ({', '.join(names[:5])})" if names else "none"
 
 
-def _trouble(one: dict[str, Any]) -> tuple[str, str]:
+def _calibration(one: dict[str, Any]) -> tuple[str, str]:
     clean = one["figures"]["clean"]
-    worst = max(
-        (name for name in one["figures"] if name != "clean"),
-        key=lambda name: one["figures"][name][0],
-    )
-    ece, by_chance, strange = one["figures"][worst]
+    judged = {name: row for name, row in one["figures"].items() if name != "clean" and row[0]}
+    worst = max(judged, key=lambda name: judged[name][0])
+    ece, by_chance, strange = judged[worst]
+    left_out = len(one["figures"]) - 1 - len(judged)
     return (
         (
             f"{one['photos']:,} drawn leaves, {one['troubled']} of them in 15 kinds of trouble; "
             f"{one['strangers']} photos of something else"
         ),
         (
-            f"ECE {clean[0]:.3f} clean (perfect ones: {clean[1]:.3f}); at most {ece:.3f} "
-            f"({worst}; perfect ones: {by_chance:.3f}), where {strange:.0%} are called unlike; "
-            f"strangers told apart with AUROC {one['auroc']:.3f}, their highest probability is "
+            f"ECE of photos not called unlike {clean[0]:.3f} clean (perfect ones: {clean[1]:.3f}), "
+            f"in trouble at most {ece:.3f} ({worst}; perfect ones: {by_chance:.3f}), where "
+            f"{strange:.0%} are called unlike; in {left_out} kinds next to all are; strangers told "
+            f"apart with AUROC {one['auroc']:.3f}, their highest probability is "
             f"{one['highest']:.2f}"
         ),
     )
@@ -398,7 +398,7 @@ _WORDS: dict[str, Callable[[dict[str, Any]], tuple[str, str]]] = {
     "diagnoses in one process (onnxruntime)": _long_with("ONNX Runtime"),
     "kills of a folder diagnosis": _folder_kills,
     "parity": _parity,
-    "calibration under trouble": _trouble,
+    "calibration under trouble": _calibration,
 }
 
 TABLES: Tables = {

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from leafscout.inference.load import Model
+
+# ONNX Runtime from 1.29 and huggingface_hub tell their makers that they are used, unless they are
+# told not to before they are loaded. Whoever wants that sets these to 0.
+for _name in ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY"):
+    os.environ.setdefault(_name, "1")
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load", "train"]
