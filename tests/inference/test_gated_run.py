@@ -14,6 +14,7 @@ from leafscout.gated_model import lay_tokens
 from leafscout.inference.answer import PhotoDiagnosis
 from leafscout.inference.evaluate import evaluate_run
 from leafscout.inference.export_run import ExportOptions, export_run
+from leafscout.inference.stage_times import ONE_NETWORK_STAGES, bench_model, find_models
 from leafscout.manifest import read_manifest
 from leafscout.reports.run_report import write_run_report
 from leafscout.training.plan import PlanWishes, make_plan
@@ -71,6 +72,13 @@ def test_it_is_evaluated_and_reported(
     assert set(summary.to_dict()["baselines"]) == {"all_tiles"}
     assert "macs_share" in (run / "evaluation" / "per_photo.csv").read_text()
     assert write_run_report(run).stat().st_size > 10_000
+
+
+def test_its_steps_are_timed(gated_run: Path, used_photos: Path) -> None:
+    (model,) = find_models(gated_run)
+    found = bench_model(model, [used_photos / "1.png"], repeats=2, threads=1)
+    assert tuple(found.stages) == ONE_NETWORK_STAGES
+    assert found.stages["network"].median_ms > 0
 
 
 def test_what_needs_scout_and_expert_says_so(gated_run: Path, tmp_path: Path) -> None:

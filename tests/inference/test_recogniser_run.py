@@ -1,5 +1,6 @@
 """A recogniser through the same doors: train, load, diagnose, evaluate, report, explain, export."""
 
+import importlib.util
 import json
 import shutil
 from collections.abc import Callable
@@ -15,7 +16,8 @@ from leafscout.glance.view import take_square
 from leafscout.inference.answer import PhotoDiagnosis
 from leafscout.inference.evaluate import evaluate_run
 from leafscout.inference.explain_photo import Question, explain_photo
-from leafscout.inference.export_run import ExportOptions, export_run
+from leafscout.inference.export_run import RUNTIME_OF, ExportOptions, export_run
+from leafscout.inference.stage_times import ONE_NETWORK_STAGES, bench_model, find_models
 from leafscout.manifest import read_manifest
 from leafscout.nn.spatial_transformer import rotation_affine, turn_back
 from leafscout.photos.decode import decode_photo
@@ -126,16 +128,24 @@ def test_what_it_cannot_do_it_says(any_run: Path, tmp_path: Path) -> None:
         make_plan(tmp_path, PlanWishes(recipe="small_vit"))
 
 
+@pytest.mark.parametrize("target", ["onnx", "openvino"])
 def test_an_exported_one_answers_as_the_run_does(
-    any_run: Path, used_photos: Path, tmp_path: Path
+    any_run: Path, used_photos: Path, tmp_path: Path, target: str
 ) -> None:
-    made = export_run(any_run, ExportOptions(out=tmp_path / "out", photos=(used_photos,)))
+    if target == "openvino" and importlib.util.find_spec("openvino") is None:
+        pytest.skip("OpenVINO is not installed")
+    options = ExportOptions(target, out=tmp_path / "out", photos=(used_photos,))
+    made = export_run(any_run, options)
     assert made.parity.max_prob_change < 1e-4
     exported, own = leafscout.load(tmp_path / "out"), leafscout.load(any_run)
     for path in sorted(used_photos.glob("*.png"))[:2]:
         one, other = exported.diagnose(path).diagnosis, own.diagnose(path).diagnosis
         np.testing.assert_allclose(one.label_probs, other.label_probs, atol=1e-4)
         np.testing.assert_allclose(one.lesion_map, other.lesion_map, atol=1e-3)
+    times = bench_model(find_models(tmp_path / "out")[0], [used_photos / "1.png"], threads=1)
+    assert times.name == f"{RUNTIME_OF[target]} fp32"
+    assert tuple(times.stages) == ONE_NETWORK_STAGES
+    assert times.tiles_read == 1
     with pytest.raises(InputError, match="cannot be looked into"):
         explain_photo(exported, used_photos / "1.png", Question(labels=("rust",)))
 

@@ -61,8 +61,6 @@ def print_times(results: Iterable[BenchResult], *, photos: int, repeats: int) ->
     from rich.console import Console
     from rich.table import Table
 
-    from leafscout.inference.stage_times import STAGES
-
     shown = list(results)
     table = Table(
         title=f"Milliseconds a photo, median of {photos} photos × {repeats}; the middle 80% in "
@@ -72,7 +70,7 @@ def print_times(results: Iterable[BenchResult], *, photos: int, repeats: int) ->
     table.add_column("step")
     for result in shown:
         table.add_column(result.name, justify="right")
-    for stage in STAGES:
+    for stage in dict.fromkeys(stage for result in shown for stage in result.stages):
         table.add_row(stage, *(_cell(result.stages.get(stage)) for result in shown))
     table.add_section()
     for group, words in (

@@ -16,7 +16,7 @@ from leafscout.inference.gated_runtime import open_gated_model
 from leafscout.inference.many import DEFAULT_PACE, Pace, diagnose_photos
 from leafscout.inference.one_by_one import diagnose_one_by_one
 from leafscout.inference.recogniser_runtime import open_recogniser
-from leafscout.inference.runtimes import find_model
+from leafscout.inference.runtimes import StoredModel, find_model
 from leafscout.manifest import Manifest
 from leafscout.model import Core, GlanceAndFocus
 from leafscout.photos.decode import open_photo
@@ -111,9 +111,21 @@ def load(run: str | Path, *, runtime: str | None = None, threads: int | None = N
         raise InputError(f"Expected threads to be at least 1, but got {threads}.")
     folder = Path(run)
     stored = find_model(folder, runtime)
+    return Model(open_core(stored, threads), stored.manifest, folder)
+
+
+def open_core(stored: StoredModel, threads: int | None = None) -> Core:
+    """The networks and rules of a model folder, of any family.
+
+    Args:
+        stored: of ``leafscout.inference.runtimes.find_model``.
+        threads: see ``load``.
+
+    Raises:
+        InputError: when the runtime is not installed, or cannot run what the folder holds.
+    """
     if stored.manifest.gate is not None:
-        return Model(open_gated_model(stored, threads), stored.manifest, folder)
+        return open_gated_model(stored, threads)
     if stored.manifest.recogniser is not None:
-        return Model(open_recogniser(stored, threads), stored.manifest, folder)
-    core = GlanceAndFocus(stored.open_networks(threads), stored.manifest.rules())
-    return Model(core, stored.manifest, folder)
+        return open_recogniser(stored, threads)
+    return GlanceAndFocus(stored.open_networks(threads), stored.manifest.rules())

@@ -5,22 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from leafscout.errors import InputError
+from leafscout.gated_model import GatedModel
 from leafscout.inference.answer import build_diagnosis
+from leafscout.inference.load import open_core
 from leafscout.inference.runtimes import StoredModel, find_model, is_installed, list_exports
-from leafscout.model import GlanceAndFocus, GlanceEvidence, Networks, Rules, TileEvidence
+from leafscout.model import Core, GlanceAndFocus, GlanceEvidence, Networks, TileEvidence
 from leafscout.photos.decode import open_photo
 from leafscout.photos.tiles import cut_tiles
+from leafscout.recogniser_model import RecogniserModel
 from leafscout.types import Pixels
 
 STAGES = ("open", "glance", "scout", "choose", "decode", "cut tiles", "expert", "decide")
 """In the order of the work: the glance is decoded small, the whole photo only if tiles are read."""
+
+ONE_NETWORK_STAGES = ("open", "view", "network", "decide")
+"""The same where one network looks once: the view is the photo decoded and made small."""
 
 PRECISE_MS = 3
 
@@ -62,7 +68,8 @@ class BenchResult:
     Attributes:
         name: runtime and precision.
         load_s: seconds to check, open and load it.
-        stages: wall time of each of ``STAGES`` that took place, per photo.
+        stages: wall time of each of ``STAGES``, or of ``ONE_NETWORK_STAGES``, that took place, per
+            photo.
         groups: wall time of whole photos: ``all``, those ``tiles read`` of which the expert read
             some, and those with ``early exit``.
         processor: processor time of whole photos, all threads together.
@@ -90,25 +97,13 @@ class BenchResult:
 
 @dataclass(frozen=True)
 class Stopwatch:
-    """Networks that note how long they ran.
+    """How long each step of one photo took.
 
     Attributes:
-        networks: that do the work.
-        spent_s: stage → seconds, of the photo in work.
+        spent_s: stage → seconds.
     """
 
-    networks: Networks
     spent_s: dict[str, float] = field(default_factory=dict)
-
-    def run_scout(self, glance: Pixels) -> GlanceEvidence:
-        """(height, width, 3) pixels of a glance → evidence."""
-        with self.time("scout"):
-            return self.networks.run_scout(glance)
-
-    def run_expert(self, tiles: Pixels) -> TileEvidence:
-        """(tiles, tile_px, tile_px, 3) pixels → evidence."""
-        with self.time("expert"):
-            return self.networks.run_expert(tiles)
 
     @contextmanager
     def time(self, stage: str) -> Iterator[None]:
@@ -116,6 +111,50 @@ class Stopwatch:
         started_s = time.perf_counter()
         yield
         self.spent_s[stage] = self.spent_s.get(stage, 0.0) + time.perf_counter() - started_s
+
+
+@dataclass(frozen=True)
+class WatchedNetworks:
+    """Scout and expert, which note how long they ran.
+
+    Attributes:
+        networks: that do the work.
+        watch: where it is noted.
+    """
+
+    networks: Networks
+    watch: Stopwatch
+
+    def run_scout(self, glance: Pixels) -> GlanceEvidence:
+        """(height, width, 3) pixels of a glance → evidence."""
+        with self.watch.time("scout"):
+            return self.networks.run_scout(glance)
+
+    def run_expert(self, tiles: Pixels) -> TileEvidence:
+        """(tiles, tile_px, tile_px, 3) pixels → evidence."""
+        with self.watch.time("expert"):
+            return self.networks.run_expert(tiles)
+
+
+@dataclass(frozen=True)
+class WatchedNetwork:
+    """The one network of a model, which notes how long it ran.
+
+    Attributes:
+        network: that does the work.
+        watch: where it is noted.
+    """
+
+    network: Any
+    watch: Stopwatch
+
+    def run(self, *args: Any, **options: Any) -> Any:
+        """What the network answers."""
+        with self.watch.time("network"):
+            return self.network.run(*args, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.network, name)
 
 
 def find_models(folder: Path, runtime: str | None = None) -> list[StoredModel]:
@@ -165,19 +204,19 @@ def bench_model(
     if not photos or repeats < 1:
         raise InputError(f"Expected photos and repeats, got {len(photos)} and {repeats}.")
     started_s = time.perf_counter()
-    networks, rules = model.open_networks(threads), model.manifest.rules()
+    core = open_core(model, threads)
     load_s = time.perf_counter() - started_s
-    _time_photo(networks, rules, photos[0])
+    time_photo(core, photos[0])
     laps = []
     for done in range(repeats * len(photos)):
-        laps.append(_time_photo(networks, rules, photos[done % len(photos)]))
+        laps.append(time_photo(core, photos[done % len(photos)]))
         if show is not None:
             show(done + 1, repeats * len(photos))
     return _summarise(f"{model.runtime} {model.precision}", load_s, laps)
 
 
 @dataclass(frozen=True)
-class _Lap:
+class Lap:
     """One photo, once."""
 
     spent_s: dict[str, float]
@@ -186,10 +225,38 @@ class _Lap:
     tiles_read: int
 
 
-def _time_photo(networks: Networks, rules: Rules, path: Path) -> _Lap:
+def time_photo(core: Core, path: Path) -> Lap:
     """Diagnose a photo as ``Model.diagnose`` does, with a watch on each step."""
-    watch = Stopwatch(networks)
-    model = GlanceAndFocus(watch, rules)
+    if isinstance(core, GlanceAndFocus):
+        return _time_two_networks(core, path)
+    if isinstance(core, GatedModel | RecogniserModel):
+        return _time_one_network(core, path)
+    raise TypeError(f"Expected a model of a known family, but got {type(core).__name__}.")
+
+
+def _time_one_network(core: GatedModel | RecogniserModel, path: Path) -> Lap:
+    watch = Stopwatch()
+    # Anything that runs as its network does fits, but types cannot say so of both families at once.
+    model: Core = replace(core, network=cast("Any", WatchedNetwork(core.network, watch)))
+    processor_s, started_s = time.process_time(), time.perf_counter()
+    with watch.time("open"):
+        photo = open_photo(path)
+    with watch.time("view"):
+        evidence, tiles = model.forward(photo)
+    watch.spent_s["view"] -= watch.spent_s["network"]
+    with watch.time("decide"):
+        build_diagnosis(model, photo, evidence, tiles, started_s)
+    return Lap(
+        watch.spent_s,
+        time.perf_counter() - started_s,
+        time.process_time() - processor_s,
+        int(evidence.read.sum()),
+    )
+
+
+def _time_two_networks(core: GlanceAndFocus, path: Path) -> Lap:
+    watch = Stopwatch()
+    model = GlanceAndFocus(WatchedNetworks(core.networks, watch), core.rules)
     processor_s, started_s = time.process_time(), time.perf_counter()
     with watch.time("open"):
         photo = open_photo(path)
@@ -204,10 +271,10 @@ def _time_photo(networks: Networks, rules: Rules, path: Path) -> _Lap:
             pixels = photo.pixels
         with watch.time("cut tiles"):
             tiles = cut_tiles(pixels, scouted.tiles, chosen)
-        found = watch.run_expert(tiles)
+        found = model.networks.run_expert(tiles)
     with watch.time("decide"):
         build_diagnosis(model, photo, model.conclude(scouted, found), scouted.tiles, started_s)
-    return _Lap(
+    return Lap(
         watch.spent_s,
         time.perf_counter() - started_s,
         time.process_time() - processor_s,
@@ -215,9 +282,10 @@ def _time_photo(networks: Networks, rules: Rules, path: Path) -> _Lap:
     )
 
 
-def _summarise(name: str, load_s: float, laps: Sequence[_Lap]) -> BenchResult:
+def _summarise(name: str, load_s: float, laps: Sequence[Lap]) -> BenchResult:
     stages = {
-        stage: [lap.spent_s[stage] for lap in laps if stage in lap.spent_s] for stage in STAGES
+        stage: [lap.spent_s[stage] for lap in laps if stage in lap.spent_s]
+        for stage in dict.fromkeys((*STAGES[:-1], *ONE_NETWORK_STAGES))
     }
     groups = {
         "all": [lap.wall_s for lap in laps],
