@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
 from leafscout.evaluation.curves import confidence_curves, precision_recall_curve
+from leafscout.evaluation.thresholds import best_f1_thresholds
 
 
 @settings(max_examples=20, deadline=None)
@@ -52,3 +53,18 @@ def test_confidence_curves_equal_scikit_learn_at_each_threshold():
             assert curve.precision[point] == pytest.approx(expected)
         else:
             assert np.isnan(curve.precision[point])
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_the_top_of_the_f1_curve_is_where_the_threshold_search_stops(seed):
+    rng = np.random.default_rng(seed)
+    truth = rng.random((60, 1)) < 0.3
+    truth[0] = True
+    # Answers on the curve's own points, so that no better threshold lies between two of them.
+    probs = rng.integers(0, 64, (60, 1)) / 64
+    (curve,) = confidence_curves(truth, probs, ("rust",), points=65)
+    (threshold,) = best_f1_thresholds(truth, probs).thresholds
+    best = oracle.f1_score(truth[:, 0], probs[:, 0] >= threshold)
+    assert np.nanmax(curve.f1) == pytest.approx(best)
+    assert (np.diff(curve.recall) <= 0).all()

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.manifold import trustworthiness
 
 from leafscout.errors import InputError
 from leafscout.evaluation.feature_space import (
@@ -77,3 +78,11 @@ def test_groups_stay_together_and_the_seed_decides() -> None:
     assert ((distances.argmin(axis=1) < 10) == (np.arange(20) < 10)).all()
     with pytest.raises(InputError, match="at least 4"):
         project_by_neighbours(groups[:3])
+
+
+def test_who_is_near_in_the_flat_view_was_near_before() -> None:
+    rng = np.random.default_rng(3)
+    groups = np.concatenate([rng.normal(centre, 1.0, (40, 16)) for centre in (-4.0, 0.0, 4.0)])
+    found = project_by_neighbours(groups, seed=0)
+    assert trustworthiness(groups, found, n_neighbors=5) > 0.9
+    assert trustworthiness(groups, rng.permutation(found), n_neighbors=5) < 0.7

@@ -6,7 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leafscout.errors import InputError
-from leafscout.evaluation.thresholds import thresholds_for_cost, thresholds_for_precision
+from leafscout.evaluation.thresholds import (
+    best_f_beta_thresholds,
+    thresholds_for_cost,
+    thresholds_for_precision,
+)
 
 
 def _answers(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -63,6 +67,18 @@ def test_what_is_dear_to_miss_gets_a_lower_threshold() -> None:
     strict = thresholds_for_cost(truth, probs, missed=1, false_alarm=10).thresholds
     assert (careful <= strict).all()
     assert (careful < strict).any()
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 999))
+def test_f2_finds_at_least_as_much_as_f1_and_half_as_little(seed: int) -> None:
+    truth, probs = _answers(seed)
+    found = [
+        (truth & (probs >= best_f_beta_thresholds(truth, probs, beta).thresholds)).sum(axis=0)
+        for beta in (0.5, 1.0, 2.0)
+    ]
+    assert (found[0] <= found[1]).all()
+    assert (found[1] <= found[2]).all()
 
 
 def test_a_label_that_is_never_seen_is_not_fitted() -> None:
