@@ -14,6 +14,7 @@ from leafscout.training.checkpoint import load_tensors
 from leafscout.training.loop import BatchStage, LoopOptions, train_stage
 from leafscout.training.progress import TrainingProgress
 from leafscout.training.recogniser_recipe import choose_recogniser_recipe
+from leafscout.training.recogniser_run import fit_recogniser_rules
 from leafscout.training.recogniser_stage import RecogniserStage, photo_figures, repeat_photos
 from leafscout.training.schedules import cosine_share
 
@@ -229,3 +230,18 @@ def test_half_precision_learns_alike(spots: LabelTable) -> None:
         assert np.mean(found[-5:]) < np.mean(found[:5])
         losses[half] = float(np.mean(found[-5:]))
     assert losses[True] == pytest.approx(losses[False], rel=0.05)
+
+
+def test_labels_that_are_not_learnt_are_said_and_written_down(
+    spots: LabelTable, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage = make_stage(spots)
+    lies = np.random.default_rng(0).permutation(stage.validation.truth)
+    stage.validation = replace(stage.validation, truth=lies)
+    with TrainingProgress() as progress:
+        fit_recogniser_rules(stage, progress, tmp_path)
+    said = " ".join(capsys.readouterr().err.split())
+    rows = (tmp_path / "verdicts.jsonl").read_text().splitlines()
+    assert rows
+    assert "The network does not find" in said
+    assert "try a larger --glance-px" in said

@@ -27,12 +27,11 @@ from leafscout.training.loop import LoopOptions
 from leafscout.training.one_network_run import (
     OneNetwork,
     fit_answers,
+    judge_network,
     refuse_options,
     train_one_network,
 )
 from leafscout.training.progress import TrainingProgress
-from leafscout.training.recovery import write_verdicts
-from leafscout.training.verdicts import judge_expert
 from leafscout.types import FloatArray
 
 GATED_TIME_FRAC = 0.9
@@ -86,7 +85,10 @@ def train_gated(
             first_rules(recipe, stage.train.labels),
         )
         return fit_gated_rules(
-            model, stage.validation, progress, judge=lambda logits: _judge(stage, options, logits)
+            model,
+            stage.validation,
+            progress,
+            judge=lambda logits: judge_network(logits, stage, options.folder),
         )
 
     family = OneNetwork(
@@ -128,16 +130,6 @@ def first_rules(recipe: GatedRecipe, labels: tuple[str, ...]) -> Rules:
         expert_macs=0,
         scout_macs_per_px=0.0,
     )
-
-
-def _judge(stage: GateStage, options: LoopOptions, logits: FloatArray) -> list[str]:
-    """What the network has not learnt; written beside its checkpoints."""
-    verdict = judge_expert(
-        [row[None] for row in logits], stage.validation.truth, stage.validation.labels, "max",
-        stage.seed, network="network",
-    )  # fmt: skip
-    write_verdicts(options.folder, stage.name, verdict)
-    return verdict
 
 
 def fit_gated_rules(

@@ -20,7 +20,9 @@ from leafscout.training.learn_familiarity import TakeView, learn_familiarity
 from leafscout.training.loop import LoopOptions, train_stage
 from leafscout.training.progress import TrainingProgress
 from leafscout.training.recogniser_stage import RecogniserStage
+from leafscout.training.recovery import write_verdicts
 from leafscout.training.run_folder import write_model, write_rows
+from leafscout.training.verdicts import judge_expert
 from leafscout.types import FloatArray
 
 
@@ -112,6 +114,25 @@ def fit_answers(
     thresholds = tuple(float(value) for value in fit.thresholds)
     fitted = tuple(bool(value) for value in fit.fitted)
     return replace(rules, calibration=calibration, thresholds=thresholds), fitted
+
+
+def judge_network(
+    logits: FloatArray, stage: GateStage | RecogniserStage, folder: Path
+) -> list[str]:
+    """What the network has not learnt, in words; written beside its checkpoints.
+
+    Args:
+        logits: (photos, labels) evidence of the validation photos.
+        stage: which was trained.
+        folder: of its checkpoints.
+    """
+    validation = stage.validation
+    verdict = judge_expert(
+        [row[None] for row in logits], validation.truth, validation.labels, "max", stage.seed,
+        network="network",
+    )  # fmt: skip
+    write_verdicts(folder, stage.name, verdict)
+    return verdict
 
 
 def refuse_options(recipe: str, learns: str, options: Mapping[str, Any]) -> None:

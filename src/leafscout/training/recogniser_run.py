@@ -25,6 +25,7 @@ from leafscout.training.loop import LoopOptions
 from leafscout.training.one_network_run import (
     OneNetwork,
     fit_answers,
+    judge_network,
     refuse_options,
     train_one_network,
 )
@@ -82,9 +83,9 @@ def train_recogniser(
     """
     recipe, stride = stage.recipe, stage.network.encoder.stride
 
-    def fit(_: LoopOptions) -> FittedRules:
+    def fit(options: LoopOptions) -> FittedRules:
         detach_features(stage.network)
-        return fit_recogniser_rules(stage, progress)
+        return fit_recogniser_rules(stage, progress, options.folder)
 
     family = OneNetwork(
         name=STAGE_NAME,
@@ -135,12 +136,15 @@ def first_rules(recipe: RecogniserRecipe, labels: tuple[str, ...], macs: int) ->
     )
 
 
-def fit_recogniser_rules(stage: RecogniserStage, progress: TrainingProgress) -> FittedRules:
+def fit_recogniser_rules(
+    stage: RecogniserStage, progress: TrainingProgress, folder: Path
+) -> FittedRules:
     """Fit calibration and thresholds on the validation photos, along the path that is deployed.
 
     Args:
         stage: with the trained network.
-        progress: where to show it.
+        progress: where to show it, and labels that were not learnt.
+        folder: of the checkpoints, where such labels are written down too.
     """
     side, validation = stage.recipe.photo_px, stage.validation
     macs = count_macs(stage.network, side, side)
@@ -153,6 +157,8 @@ def fit_recogniser_rules(stage: RecogniserStage, progress: TrainingProgress) -> 
         for _, photo in load_photos(validation.paths, range(len(validation.paths))):
             logits.append(model.forward(photo)[0].focus_logits)
             task.advance()
+    for sentence in judge_network(np.stack(logits), stage, folder):
+        progress.say(sentence)
     rules, fitted = fit_answers(model.rules, np.stack(logits), validation)
     return FittedRules(rules=rules, thresholds_fitted=fitted, variants={})
 

@@ -46,6 +46,7 @@ def judge_expert(
         ]
     )
     rng = np.random.default_rng(seed)
+    closer = "smaller tiles" if network == "expert" else "a larger --glance-px"
     sentences = []
     for column, label in enumerate(labels):
         has_it, scores = truth[:, column], bags[:, column].astype(np.float64)
@@ -62,7 +63,7 @@ def judge_expert(
                 f"The {network} does not find {label} better than chance: average precision "
                 f"{found:.2f} on {len(has_it)} validation photos, {int(has_it.sum())} of them with "
                 f"it, where guessing reaches up to {bound:.2f}. Check the labels of {label}, give "
-                "more photos or more time, or try smaller tiles."
+                f"more photos or more time, or try {closer}."
             )
     return sentences
 
