@@ -1,6 +1,7 @@
 """Explaining over the epochs of a training: a film a label, from weights that were kept."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -105,10 +106,36 @@ def test_a_run_without_kept_epochs_is_refused_in_a_sentence(
     assert not (tmp_path / "why").exists()
 
 
-def test_recipes_of_one_network_refuse_to_keep_epochs(used_photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="gated has one network"):
+def test_the_integrated_recipe_refuses_to_keep_epochs(used_photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="gated is none yet"):
         train(used_photos, tmp_path / "run", recipe="gated", options=TrainOptions(keep_epochs=True))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_recogniser_shows_what_each_epoch_looked_at(used_photos: Path, tmp_path: Path) -> None:
+    """Also one that learns another one's features, of which no epoch keeps anything."""
+    settings = {"epochs": EPOCHS, "photo_px": 64, "batch": 4}
+    options = TrainOptions(threads=1, workers=1, seed=2, keep_epochs=True)
+    recipe = "small_eva_stn"
+    teacher = train(
+        used_photos, tmp_path / "one", recipe=recipe, overrides=settings, options=options
+    )
+    taught = train(
+        used_photos, tmp_path / "two", recipe=recipe, overrides=settings,
+        options=replace(options, teacher=teacher),
+    )  # fmt: skip
+    photo, question = used_photos / "1.png", Question(labels=("rust",), method="grad-cam")
+    for run in (teacher, taught):
+        model = load(run, threads=1)
+        explanation = explain_photo(model, photo, question)
+        before = model.diagnose(photo).probs
+        (film,) = explain_epochs(model, explanation, question, find_epochs(model))
+        assert model.diagnose(photo).probs == before
+        assert (film.view, film.stage) == ("photo", "recogniser")
+        assert [frame.epoch for frame in film.frames] == [1, 2, 3]
+        best = explanation.views[0].labels[0].over.heat
+        same = [np.array_equal(frame.heat.over.heat, best) for frame in film.frames]
+        assert sum(same) == 1, "the model is the best epoch"
 
 
 def test_weights_of_another_network_are_refused(kept_run: Path) -> None:

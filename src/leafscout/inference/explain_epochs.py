@@ -14,13 +14,16 @@ from leafscout.explanation.heat_pictures import draw_heat, write_film, write_ima
 from leafscout.inference.explain_photo import LabelHeat, PhotoExplanation, Question, ask_view
 from leafscout.inference.explanation_files import safe_name
 from leafscout.inference.load import Model
-from leafscout.inference.views import take_views
+from leafscout.inference.views import View, take_views
 from leafscout.model import GlanceAndFocus
 from leafscout.networks import TorchNetworks
+from leafscout.recogniser_model import RecogniserModel
+from leafscout.recogniser_networks import TorchPhotoNetwork
 from leafscout.reports.diagnosis_records import write_json
 from leafscout.training.kept_epochs import list_epochs, load_epoch
+from leafscout.training.recogniser_stage import STAGE_NAME
 
-STAGES = {"tiles": "expert", "glance": "scout"}
+STAGES = {"tiles": "expert", "glance": "scout", "photo": STAGE_NAME}
 """View → the stage whose network looks there."""
 
 
@@ -42,7 +45,7 @@ class EpochFilm:
     """Heat of one label in one view over the epochs of its stage.
 
     Attributes:
-        view: ``tiles`` or ``glance``.
+        view: ``tiles``, ``glance`` or ``photo``.
         stage: whose epochs they are.
         method: how the network was asked.
         label: the label.
@@ -91,23 +94,17 @@ def explain_epochs(
         epochs: from ``find_epochs``.
 
     Raises:
-        InputError: when the model is not made of scout and expert, or weights do not fit.
+        InputError: when the model is an exported one or of a family without views, or weights do
+            not fit.
     """
-    core: object = model.recogniser
-    if not isinstance(core, GlanceAndFocus) or not isinstance(core.networks, TorchNetworks):
-        raise InputError(
-            f"{model.run} does not hold scout and expert in PyTorch, and their epochs alone are "
-            "kept. Give the run folder of another recipe, for example tiny."
-        )
-    networks: dict[str, nn.Module] = {
-        "expert": core.networks.expert,
-        "scout": core.networks.scout,
-    }
+    networks = _networks_of(model)
     films = []
-    views = {
-        view.name: view
-        for view in take_views(model, explanation.answer.photo, explanation.answer.diagnosis)
-    }
+
+    def look() -> dict[str, View]:
+        answer = explanation.answer
+        return {view.name: view for view in take_views(model, answer.photo, answer.diagnosis)}
+
+    views = look()
     for seen in explanation.views:
         stage = STAGES[seen.view]
         if stage not in epochs:
@@ -119,7 +116,9 @@ def explain_epochs(
         try:
             for epoch, path in epochs[stage].items():
                 load_epoch(path, networks[stage])
-                heat = ask_view(views[seen.view], model.labels, asked, wishes)
+                # A recogniser frames the photo by what it had learnt by then.
+                view = look()[seen.view] if stage == STAGE_NAME else views[seen.view]
+                heat = ask_view(view, model.labels, asked, wishes)
                 for one in heat.labels:
                     frames[one.label].append(EpochFrame(epoch, one))
         finally:
@@ -129,6 +128,19 @@ def explain_epochs(
             for label, found in frames.items()
         ]
     return tuple(films)
+
+
+def _networks_of(model: Model) -> dict[str, nn.Module]:
+    """Stage → its network."""
+    core: object = model.recogniser
+    if isinstance(core, GlanceAndFocus) and isinstance(core.networks, TorchNetworks):
+        return {"expert": core.networks.expert, "scout": core.networks.scout}
+    if isinstance(core, RecogniserModel) and isinstance(core.network, TorchPhotoNetwork):
+        return {STAGE_NAME: core.network.network}
+    raise InputError(
+        f"{model.run} does not hold networks in PyTorch whose epochs can be asked. Give the run "
+        "folder of another recipe, for example tiny."
+    )
 
 
 def _copy_state(network: nn.Module) -> dict[str, Tensor]:

@@ -14,6 +14,9 @@ from torch.nn import functional as F
 
 from leafscout.losses.exclusive import with_healthy
 
+PROJECTION = "distil_projection"
+"""Name of the ``FeatureProjection`` in a student while it learns; no model keeps it."""
+
 FEATURE_LOSSES = ("cosine", "mse")
 """How far the student's features are from the teacher's: by angle, or by squared difference."""
 

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from leafscout.focus.expert import Expert, ExpertOutput, TileFeatures
 from leafscout.losses.distillation import (
+    PROJECTION,
     FeatureProjection,
     attention_transfer_loss,
     blend_losses,
@@ -25,8 +26,6 @@ from leafscout.losses.distillation import (
 from leafscout.training.distil_settings import read_levels
 from leafscout.training.recipes import Recipe
 from leafscout.types import FloatArray
-
-PROJECTION = "distil_projection"
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,11 +14,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from leafscout.errors import InputError
-from leafscout.losses.distillation import FeatureProjection, feature_loss
+from leafscout.losses.distillation import PROJECTION, FeatureProjection, feature_loss
 from leafscout.recognisers.whole_photo import Recogniser, without_transformer
 from leafscout.training.teacher import RecogniserLogits, Teacher
-
-PROJECTION = "taught_features"
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from leafscout.errors import InputError
+from leafscout.losses.distillation import PROJECTION
 from leafscout.training.checkpoint import load_tensors, save_tensors
 
 EPOCHS = "epochs"
@@ -17,7 +18,7 @@ _NAME = re.compile(r"\d{4,}")
 
 
 def keep_epoch(stage_folder: Path, epoch: int, network: nn.Module) -> None:
-    """Keep a network's weights as they are after an epoch.
+    """Keep a network's weights as they are after an epoch, without what only learning needs.
 
     Args:
         stage_folder: of the stage's checkpoints.
@@ -26,7 +27,11 @@ def keep_epoch(stage_folder: Path, epoch: int, network: nn.Module) -> None:
     """
     folder = stage_folder / EPOCHS
     folder.mkdir(parents=True, exist_ok=True)
-    state = network.state_dict()
+    state = {
+        name: value
+        for name, value in network.state_dict().items()
+        if not name.startswith(f"{PROJECTION}.")
+    }
     save_tensors(folder / f"{epoch:04d}.safetensors", state, {"epoch": epoch})
 
 

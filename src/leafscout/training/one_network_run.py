@@ -54,6 +54,7 @@ def train_one_network(
     time_s: float | None,
     data_fingerprint: str,
     progress: TrainingProgress,
+    keep_epochs: bool = False,
 ) -> Path:
     """Train the network, fit its rules and write the model folder.
 
@@ -64,6 +65,7 @@ def train_one_network(
         time_s: wall time; None for no bound.
         data_fingerprint: of the photos and labels.
         progress: where to show it.
+        keep_epochs: also keep the weights of every epoch.
 
     Returns:
         The run folder.
@@ -76,6 +78,7 @@ def train_one_network(
         device=stage.device,
         mixed_precision=stage.mixed_precision,
         on_epoch=lambda rows: write_rows(out / "history.csv", rows),
+        keep_epochs=keep_epochs,
     )
     train_stage(stage, options, progress)
     fitted = learn_familiarity(

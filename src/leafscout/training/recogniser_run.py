@@ -68,6 +68,7 @@ def train_recogniser(
     time_s: float | None,
     data_fingerprint: str,
     progress: TrainingProgress,
+    keep_epochs: bool = False,
 ) -> Path:
     """Train the network, fit its rules and write the model folder.
 
@@ -77,6 +78,7 @@ def train_recogniser(
         time_s: wall time; None for no bound.
         data_fingerprint: of the photos and labels.
         progress: where to show it.
+        keep_epochs: also keep the weights of every epoch.
 
     Returns:
         The run folder.
@@ -109,8 +111,9 @@ def train_recogniser(
         },
     )
     return train_one_network(
-        stage, family, out, time_s=time_s, data_fingerprint=data_fingerprint, progress=progress
-    )
+        stage, family, out, time_s=time_s, data_fingerprint=data_fingerprint, progress=progress,
+        keep_epochs=keep_epochs,
+    )  # fmt: skip
 
 
 def first_rules(recipe: RecogniserRecipe, labels: tuple[str, ...], macs: int) -> Rules:

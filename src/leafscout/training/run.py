@@ -90,7 +90,7 @@ class TrainOptions:
         teacher: run folder that the expert learns from beside the labels; None for no teacher.
         teacher_kind: a key of ``leafscout.training.distil_settings.TEACHER_KINDS``.
         unlabelled: a folder of photos without labels, learnt from by the teacher's word alone.
-        keep_epochs: also keep the weights of every epoch of scout and expert, to see how they
+        keep_epochs: also keep the weights of every epoch of each network, to see how they
             learnt.
     """
 
@@ -139,10 +139,10 @@ def train(
         KeyboardInterrupt: after Ctrl-C, once everything is saved for ``resume``.
     """
     options = options or TrainOptions()
-    if options.keep_epochs and (recipe in GATED_RECIPES or recipe in RECOGNISER_RECIPES):
+    if options.keep_epochs and recipe in GATED_RECIPES:
         raise InputError(
-            f"--keep-epochs is for recipes with scout and expert, but {recipe} has one network. "
-            "Leave it out, or train another recipe, for example tiny."
+            f"--keep-epochs is for networks that `leafscout explain` can ask, and {recipe} is none "
+            "yet. Leave it out, or train another recipe, for example tiny."
         )
     if options.time_s is not None and options.time_s <= 0:
         raise InputError(f"Expected --time to be positive, but got {options.time_s} s.")
@@ -212,8 +212,9 @@ def _train_recogniser(
         repeats=repeats, tutor=tutor,
     )  # fmt: skip
     return train_recogniser(
-        stage, out, time_s=options.time_s, data_fingerprint=fingerprint, progress=progress
-    )
+        stage, out, time_s=options.time_s, data_fingerprint=fingerprint, progress=progress,
+        keep_epochs=options.keep_epochs,
+    )  # fmt: skip
 
 
 class _Run:
