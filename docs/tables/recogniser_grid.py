@@ -28,6 +28,7 @@ NAMES = {
     "mobile_psa": "the same, polarised attention",
     "mobile_psa_arcface": "the same, polarised attention, ArcFace",
     "mobile_stn": "the same, spatial transformer",
+    "mobile_stn_slow": "the same, spatial transformer at a tenth of the rate",
     "mobile_arcface_margin_0": "the same, ArcFace with margin 0",
     "mobile_arcface_margin_02": "the same, ArcFace with margin 0.2",
     "mobile_hue_0": "the same, no hue jitter",

@@ -245,3 +245,14 @@ def test_labels_that_are_not_learnt_are_said_and_written_down(
     assert rows
     assert "The network does not find" in said
     assert "try a larger --glance-px" in said
+
+
+def test_a_spatial_transformer_learns_at_its_own_rate(spots: LabelTable) -> None:
+    stage = make_stage(spots, "small_eva_stn", transformer_rate=0.1)
+    slow, rest = stage.parameter_groups()
+    assert stage.network.transformer is not None
+    assert len(slow["params"]) == len(list(stage.network.transformer.parameters()))
+    assert slow["lr"] == pytest.approx(0.1 * rest["lr"])
+    together = [*slow["params"], *rest["params"]]
+    assert {id(one) for one in together} == {id(one) for one in stage.network.parameters()}
+    assert len(make_stage(spots).parameter_groups()) == 1

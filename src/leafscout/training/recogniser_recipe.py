@@ -55,6 +55,8 @@ class RecogniserRecipe:
         batch: photos that go through the network at once.
         accumulation: batches whose gradients make one step.
         rate: learning rate.
+        transformer_rate: share of the rate that a spatial transformer learns with, 0..1: one that
+            turns photos faster than the encoder can follow loses them.
         weight_decay: 0 makes the optimiser Adam.
         warmup: share of the training during which the rate rises, for ``cosine``.
         schedule: a key of ``SCHEDULES``.
@@ -93,6 +95,7 @@ class RecogniserRecipe:
     batch: int = 16
     accumulation: int = 2
     rate: float = 1e-4
+    transformer_rate: float = 1.0
     weight_decay: float = 0.0
     warmup: float = 0.0
     schedule: str = "cosine"
@@ -237,6 +240,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "epochs": (1, 100_000),
     "batch": (1, 4096),
     "accumulation": (1, 4096),
+    "transformer_rate": (0.0, 1.0),
     "weight_decay": (0.0, 1.0),
     "warmup": (0.0, 0.9),
     "plateau_patience": (0, 100_000),

@@ -107,8 +107,13 @@ class RecogniserStage:
         self.network.train()
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Encoder and head alike, the class centres of ArcFace among them."""
-        return [{"params": list(self.network.parameters()), "lr": self.recipe.rate}]
+        """Encoder and head alike, ArcFace's class centres among them; a transformer by itself."""
+        frame = self.network.transformer
+        apart = [] if frame is None else list(frame.parameters())
+        known = {id(one) for one in apart}
+        rest = [one for one in self.network.parameters() if id(one) not in known]
+        slow = {"params": apart, "lr": self.recipe.transformer_rate * self.recipe.rate}
+        return [*([slow] if apart else []), {"params": rest, "lr": self.recipe.rate}]
 
     def rate(self, share_done: float, history: Sequence[Mapping[str, Any]]) -> float:
         """The learning rate as a share of its peak."""
