@@ -17,6 +17,7 @@ from leafscout.training.feature_teaching import (
     FeatureTutor,
     detach_features,
     hire_feature_tutor,
+    load_feature_teacher,
 )
 from leafscout.training.loop import LoopOptions, train_stage
 from leafscout.training.progress import TrainingProgress
@@ -149,5 +150,12 @@ def test_a_teacher_without_features_and_a_weight_of_nothing_are_refused() -> Non
     assert hire_feature_tutor(teacher, 1.0, 0.0) is not None
     with pytest.raises(InputError, match="feature_weight is 0"):
         hire_feature_tutor(teacher, 0.0, 0.0)
-    with pytest.raises(InputError, match="a_run holds no recogniser"):
+    with pytest.raises(TypeError, match="load_feature_teacher"):
         hire_feature_tutor(replace(teacher, photo_network=nn.Identity()), 1.0, 0.0)
+
+
+def test_the_run_of_another_family_teaches_no_features(tmp_path: Path) -> None:
+    assert load_feature_teacher(None, CPU) is None
+    (tmp_path / "plan.json").write_text('{"version": 1, "recipe": {"family": "gated"}}')
+    with pytest.raises(InputError, match="holds no recogniser of whole photos"):
+        load_feature_teacher(tmp_path, CPU)

@@ -49,8 +49,7 @@ class Model:
         if not isinstance(self.recogniser, GlanceAndFocus):
             raise InputError(
                 f"{self.run} holds one network without scout and expert, and this needs both. "
-                "diagnose, evaluate and report work with it; for the others train another "
-                "recipe, for example tiny."
+                "Train another recipe for it, for example tiny."
             )
         return self.recogniser
 

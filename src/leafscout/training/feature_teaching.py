@@ -8,6 +8,7 @@ photos' labels, and hiding is an option.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -16,7 +17,9 @@ from torch.nn import functional as F
 from leafscout.errors import InputError
 from leafscout.losses.distillation import PROJECTION, FeatureProjection, feature_loss
 from leafscout.recognisers.whole_photo import Recogniser, without_transformer
-from leafscout.training.teacher import RecogniserLogits, Teacher
+from leafscout.training.recogniser_recipe import RECOGNISER_FAMILY
+from leafscout.training.run_folder import read_plan
+from leafscout.training.teacher import RecogniserLogits, Teacher, load_teacher
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,26 +95,44 @@ def detach_features(student: Recogniser) -> None:
         delattr(student, PROJECTION)
 
 
+def load_feature_teacher(run: Path | None, device: torch.device) -> Teacher | None:
+    """The recogniser of a finished run, as a teacher of features.
+
+    Args:
+        run: its run folder; None for none.
+        device: where it is to run.
+
+    Raises:
+        InputError: when there is no such run, or it holds no recogniser.
+    """
+    if run is None:
+        return None
+    if read_plan(run).get("recipe", {}).get("family") != RECOGNISER_FAMILY:
+        raise InputError(
+            f"{run} holds no recogniser of whole photos, and a recogniser learns features "
+            "from another recogniser. Give the run of one as --teacher, or leave it out."
+        )
+    return load_teacher(run, "photo", device)
+
+
 def hire_feature_tutor(
     teacher: Teacher | None, weight: float, hidden_share: float
 ) -> FeatureTutor | None:
     """The tutor that a recogniser's recipe asks for.
 
     Args:
-        teacher: of ``leafscout.training.teacher.load_teacher``; None for none.
+        teacher: of ``load_feature_teacher``; None for none.
         weight: see ``FeatureTutor``.
         hidden_share: see ``FeatureTutor``.
 
     Raises:
-        InputError: when the teacher has no features to give, or no weight is left for them.
+        InputError: when no weight is left for the teacher's features.
+        TypeError: when it is no recogniser.
     """
     if teacher is None:
         return None
     if not isinstance(teacher.photo_network, RecogniserLogits):
-        raise InputError(
-            f"{teacher.run} holds no recogniser of whole photos, and a recogniser learns features "
-            "from another recogniser. Give the run of one as --teacher, or leave it out."
-        )
+        raise TypeError("Expected a teacher of load_feature_teacher.")
     if weight == 0.0:
         raise InputError(
             "feature_weight is 0, so a teacher would teach nothing. Set it above 0, or leave "

@@ -219,6 +219,12 @@ def choose_recogniser_recipe(
             f"The recipe {name!r} is one network that looks once at the whole photo and has no "
             f"{needless}. Leave that option out, or choose another recipe."
         )
+    if any(key.startswith("distil_") for key in given):
+        raise InputError(
+            f"The recipe {name!r} learns a teacher's features alone, weighed by --set "
+            "feature_weight=1, and takes no --distil, --soft-labels, --temperature, --soft-weight, "
+            "--features or --attention-transfer. Leave those out, or choose another recipe."
+        )
     if "glance_px" in given:
         given["photo_px"] = given.pop("glance_px")
     known = [one.name for one in fields(RecogniserRecipe) if one.name not in ("name", "family")]

@@ -31,7 +31,7 @@ from leafscout.photos.decode import open_photo
 from leafscout.photos.fingerprint import fingerprint_many, near_duplicate_groups
 from leafscout.photos.labels import DEFAULT_HEALTHY_NAMES, LabelTable, read_labels
 from leafscout.photos.splits import merge_groups, split_photos
-from leafscout.training.feature_teaching import hire_feature_tutor
+from leafscout.training.feature_teaching import hire_feature_tutor, load_feature_teacher
 from leafscout.training.fit_rules import fit_rules
 from leafscout.training.gate_stage import GateStage
 from leafscout.training.gated_recipe import GATED_RECIPES, GatedRecipe, choose_gated_recipe
@@ -192,9 +192,7 @@ def _train_recogniser(
 ) -> Path:
     """One network and one look, on the same data and into the same kind of folder."""
     check_recogniser_options(recipe.name, {"unlabelled": options.unlabelled})
-    teacher = None
-    if options.teacher is not None:
-        teacher = load_teacher(Path(options.teacher), "photo", choose_device())
+    teacher = load_feature_teacher(options.teacher, choose_device())
     tutor = hire_feature_tutor(teacher, recipe.feature_weight, recipe.hidden_share)
     run = _Run(data, out, choose_recipe("tiny"), options, progress, teacher)
     run.settings = recipe.to_dict()
