@@ -279,6 +279,19 @@ def test_layer_by_layer_goes_from_first_to_last(
     assert few[-1] == choose_stages(passes)[-1]
 
 
+def test_attention_is_shown_layer_by_layer_as_attention(
+    networks: dict[str, nn.Module], photos: Tensor
+) -> None:
+    plain = view_layers(networks["windows"], photos, 0, "window-attention")
+    own = view_attention(networks["windows"], photos)
+    weighed = view_layers(networks["windows"], photos, 0, "gradient-window-attention")
+    for one, other, heavier in zip(plain, own, weighed, strict=True):
+        assert one.method == "window-attention"
+        assert torch.equal(one.maps, other.maps)
+        assert one.maps.shape == heavier.maps.shape
+    assert any(not torch.equal(a.maps, b.maps) for a, b in zip(plain, weighed, strict=True))
+
+
 def test_a_layer_can_be_named(networks: dict[str, nn.Module], photos: Tensor) -> None:
     heat = explain(networks["convolutions"], photos, [0], "grad-cam", layer="stages.0")
     assert heat.layer == "stages.0"

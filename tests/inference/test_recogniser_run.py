@@ -17,6 +17,7 @@ from leafscout.inference.answer import PhotoDiagnosis
 from leafscout.inference.evaluate import evaluate_run
 from leafscout.inference.explain_photo import Question, explain_photo
 from leafscout.inference.export_run import RUNTIME_OF, ExportOptions, export_run
+from leafscout.inference.looks import answer_with
 from leafscout.inference.stage_times import ONE_NETWORK_STAGES, bench_model, find_models
 from leafscout.manifest import read_manifest
 from leafscout.nn.spatial_transformer import rotation_affine, turn_back
@@ -216,6 +217,45 @@ def test_options_of_other_recipes_are_refused(used_photos: Path, tmp_path: Path)
     assert not (tmp_path / "run").exists()
 
 
+def test_a_label_that_validation_lacks_is_named_from_training_to_diagnosis(
+    photo_writer: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [(f"{number}.png", ("healthy", "rust", "mildew")[number % 3]) for number in range(9)]
+    photos = photo_writer(tmp_path / "photos", rows, seed=7)
+    splits = ["val" if number in (3, 5, 6) else "train" for number in range(9)]
+    lines = ["image,labels,split"]
+    lines += [f"{name},{label},{split}" for (name, label), split in zip(rows, splits, strict=True)]
+    (photos / "labels.csv").write_text("\n".join(lines) + "\n")
+    run = train(photos, tmp_path / "run", recipe="small_vit", overrides=SMALL, options=OPTIONS)
+    said = "No validation photo has rust"
+    assert said in " ".join(capsys.readouterr().err.split())
+    _, notes = answer_with(leafscout.load(run))
+    assert notes[0].startswith(said)
+    assert answer_with(leafscout.load(run), thresholds=None)[1] == notes
+
+
+@pytest.mark.parametrize(
+    ("options", "overrides", "named"),
+    [
+        (TrainOptions(teacher_kind="wizard"), {}, "wizard"),
+        (TrainOptions(), {"hidden_share": 0.4}, "--teacher"),
+    ],
+)
+def test_lessons_without_a_teacher_are_refused(
+    used_photos: Path,
+    tmp_path: Path,
+    options: TrainOptions,
+    overrides: dict[str, object],
+    named: str,
+) -> None:
+    with pytest.raises(InputError, match=named):
+        train(
+            used_photos, tmp_path / "run", recipe="small_vit", overrides=overrides,
+            options=options,
+        )  # fmt: skip
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_that_was_stopped_goes_on(used_photos: Path, any_run: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(any_run, run)
@@ -262,9 +302,9 @@ def test_a_larger_one_learns_its_features(stn_run: Path, used_photos: Path, tmp_
     train(used_photos, run, recipe="small_vit", overrides=settings, options=resumed)
     again = network_of(run).state_dict()
     assert all(torch.equal(taught[name], again[name]) for name in taught)
-    with pytest.raises(InputError, match="other"):
+    with pytest.raises(InputError, match="begun with another"):
         train(
-            used_photos, run, recipe="small_vit", overrides=settings,
+            used_photos, run, recipe="small_vit", overrides=SMALL,
             options=TrainOptions(threads=1, workers=1, seed=2, resume=True),
         )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -225,3 +225,20 @@ def _check_target(name: str, target: float) -> None:
         raise InputError(
             f"Expected a wanted {name} above 0 and up to 1, but got {target}. Use 0.95 for 95%."
         )
+
+
+def describe_unfitted(labels: Sequence[str], fitted: Sequence[bool] | BoolArray) -> tuple[str, ...]:
+    """A sentence that names the labels without a positive validation photo, if there are any.
+
+    Args:
+        labels: names.
+        fitted: (labels,) whether a threshold could be fitted.
+    """
+    names = [label for label, known in zip(labels, fitted, strict=True) if not known]
+    if not names:
+        return ()
+    sentence = (
+        f"No validation photo has {', '.join(names)}: no threshold can be fitted there, and 0.5 "
+        "is used."
+    )
+    return (sentence,)

@@ -133,18 +133,24 @@ def explain(
     return _ASK[METHODS[method].kind](network, pixels, labels, method, layer)
 
 
-def view_layers(network: nn.Module, pixels: Tensor, label: int, most: int = 12) -> list[Heat]:
-    """The same question at layer after layer: where each speaks for a label (Grad-CAM).
+def view_layers(
+    network: nn.Module, pixels: Tensor, label: int, method: str = "grad-cam", most: int = 12
+) -> list[Heat]:
+    """The same question at layer after layer: what each takes from where, or speaks for a label.
 
     Args:
         network: in evaluation mode.
         pixels: (photos, 3, height, width) 0..255.
         label: which evidence.
+        method: as it was asked; attention is shown by methods of attention, and the layers of all
+            others by Grad-CAM.
         most: layers at most.
 
     Returns:
         One heat a layer, first to last.
     """
+    if METHODS[method].kind in ("attention", "windows"):
+        return view_attention(network, pixels, label if METHODS[method].per_label else None)
     return [
         Heat("grad-cam", one.layer.name, grad_cam(one)[:, None])
         for one in choose_stages(pass_back(network, pixels, label), most)

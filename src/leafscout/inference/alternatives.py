@@ -8,11 +8,11 @@ from typing import Any
 
 from leafscout.evaluation.summary import AlternativeAnswers
 from leafscout.evaluation.threshold_rules import OWN_RULE, ThresholdRule, read_threshold_rule
+from leafscout.evaluation.thresholds import describe_unfitted
 from leafscout.evaluation.validation_answers import ONE_LOOK, ValidationAnswers
 from leafscout.inference.load import Model
 from leafscout.inference.looks import (
     LookingModel,
-    describe_unfitted,
     fit_thresholds,
     stack_probs,
 )
@@ -86,7 +86,7 @@ def answer_alternatives(
         own_rule = () if kind == ONE_LOOK else (read_threshold_rule(OWN_RULE),)
         for rule in (*own_rule, *rules):
             fit = fit_thresholds(rule, own, kind)
-            notes |= dict.fromkeys(describe_unfitted(model.labels, fit))
+            notes |= dict.fromkeys(describe_unfitted(model.labels, fit.fitted))
             parts = [] if kind == ONE_LOOK else [f"looks={kind}"]
             parts += [] if rule in own_rule else [rule.name]
             found[", ".join(parts)] = AlternativeAnswers(

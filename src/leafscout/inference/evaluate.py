@@ -29,6 +29,7 @@ from leafscout.evaluation.summary import (
     summarise,
 )
 from leafscout.evaluation.tables import write_tables
+from leafscout.evaluation.thresholds import describe_unfitted
 from leafscout.explanation.lesion_map import peak_px_xy
 from leafscout.inference.alternatives import answer_alternatives, read_wishes
 from leafscout.inference.answer import build_diagnosis
@@ -126,6 +127,7 @@ def evaluate_run(
             others[name] = answer_with_resized_photo(
                 run, plan, table, model.labels, baseline_px, seed, shown, weights
             )
+        usual = describe_unfitted(model.labels, model.manifest.thresholds_fitted)
         alternatives, unfitted = answer_alternatives(
             run, model, plan, table, answers.diagnoses, wishes, shown
         )
@@ -140,7 +142,7 @@ def evaluate_run(
             costs=[one.cost for one in answers.diagnoses],
             baselines=others,
             alternatives=alternatives,
-            notes=[*notes, *unfitted],
+            notes=list(dict.fromkeys([*notes, *usual, *unfitted])),
             seed=seed,
         )
     _write(run, table, truth, answers, {**others, **alternatives}, summary)

@@ -225,7 +225,7 @@ def _label_heat(
     layers: tuple[tuple[str, FloatArray], ...] = ()
     if question.by_layer:
         one = view.pixels[view.loudest : view.loudest + 1]
-        layers = tuple(_scale(heat) for heat in view_layers(view.network, one, index))
+        layers = tuple(_scale(heat) for heat in view_layers(view.network, one, index, method))
     return LabelHeat(label, view.lay(scaled, absolute), peak, curve, layers)
 
 

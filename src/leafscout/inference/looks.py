@@ -12,7 +12,7 @@ import numpy as np
 
 from leafscout.errors import InputError, PhotoError
 from leafscout.evaluation.threshold_rules import OWN_RULE, ThresholdRule, read_threshold_rule
-from leafscout.evaluation.thresholds import ThresholdFit
+from leafscout.evaluation.thresholds import ThresholdFit, describe_unfitted
 from leafscout.evaluation.validation_answers import ONE_LOOK, ValidationAnswers
 from leafscout.inference.answer import Failure, PhotoDiagnosis, build_diagnosis, decide_again
 from leafscout.inference.load import Model, PhotoSource
@@ -105,7 +105,7 @@ def answer_with(
     kind = looks or ONE_LOOK
     choose_changes(kind)
     if thresholds is None and kind == ONE_LOOK:
-        return model, ()
+        return model, describe_unfitted(model.labels, model.manifest.thresholds_fitted)
     rule = read_threshold_rule(thresholds or OWN_RULE)
     own = read_own_answers(model)
     if own is None or kind not in own.probs:
@@ -119,25 +119,13 @@ def answer_with(
     fit = fit_thresholds(rule, own, kind)
     other = with_thresholds(model, fit)
     return (other if kind == ONE_LOOK else LookingModel(other, kind)), describe_unfitted(
-        own.labels, fit
+        own.labels, fit.fitted
     )
 
 
 def fit_thresholds(rule: ThresholdRule, own: ValidationAnswers, looks: str) -> ThresholdFit:
     """Fit thresholds by a rule on the answers of a kind of looks."""
     return rule.fit(own.truth_array(), own.probs_array(looks))
-
-
-def describe_unfitted(labels: Sequence[str], fit: ThresholdFit) -> tuple[str, ...]:
-    """A sentence that names the labels without a positive validation photo, if there are any."""
-    names = [label for label, fitted in zip(labels, fit.fitted, strict=True) if not fitted]
-    if not names:
-        return ()
-    sentence = (
-        f"No validation photo has {', '.join(names)}: no threshold can be fitted there, and 0.5 "
-        "is used."
-    )
-    return (sentence,)
 
 
 def with_thresholds(model: Model, fit: ThresholdFit) -> Model:

@@ -11,7 +11,7 @@ from typing import Any
 import leafscout
 from leafscout.diagnosis.calibrate import fit_calibration
 from leafscout.errors import InputError
-from leafscout.evaluation.thresholds import bagged_f1_thresholds
+from leafscout.evaluation.thresholds import bagged_f1_thresholds, describe_unfitted
 from leafscout.model import Rules
 from leafscout.photos.labels import LabelTable
 from leafscout.training.fit_rules import FittedRules
@@ -84,6 +84,8 @@ def train_one_network(
     fitted = learn_familiarity(
         family.fit(options), stage.train, stage.validation, family.take_view, progress
     )
+    for sentence in describe_unfitted(stage.train.labels, fitted.thresholds_fitted):
+        progress.say(sentence)
     write_model(
         out,
         {family.name: stage.network},

@@ -95,7 +95,7 @@ class RecogniserRecipe:
     batch: int = 16
     accumulation: int = 2
     rate: float = 1e-4
-    transformer_rate: float = 1.0
+    transformer_rate: float = 0.1
     weight_decay: float = 0.0
     warmup: float = 0.0
     schedule: str = "cosine"

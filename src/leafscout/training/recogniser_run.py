@@ -176,4 +176,4 @@ def check_recogniser_options(name: str, options: Mapping[str, Any]) -> None:
     Raises:
         InputError: when one of them was given.
     """
-    refuse_options(name, "one network from the photos' labels alone", options)
+    refuse_options(name, "one network from photos with labels", options)

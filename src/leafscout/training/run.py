@@ -14,6 +14,7 @@ import torch
 
 import leafscout
 from leafscout.errors import InputError, describe_unknown
+from leafscout.evaluation.thresholds import describe_unfitted
 from leafscout.focus.expert import Expert
 from leafscout.glance.scout import Scout
 from leafscout.glance.view import take_glance
@@ -31,6 +32,7 @@ from leafscout.photos.decode import open_photo
 from leafscout.photos.fingerprint import fingerprint_many, near_duplicate_groups
 from leafscout.photos.labels import DEFAULT_HEALTHY_NAMES, LabelTable, read_labels
 from leafscout.photos.splits import merge_groups, split_photos
+from leafscout.training.distil_settings import TEACHER_KINDS
 from leafscout.training.feature_teaching import hire_feature_tutor, load_feature_teacher
 from leafscout.training.fit_rules import fit_rules
 from leafscout.training.gate_stage import GateStage
@@ -192,7 +194,14 @@ def _train_recogniser(
 ) -> Path:
     """One network and one look, on the same data and into the same kind of folder."""
     check_recogniser_options(recipe.name, {"unlabelled": options.unlabelled})
+    if options.teacher_kind not in TEACHER_KINDS:
+        raise InputError(describe_unknown("teacher kind", options.teacher_kind, TEACHER_KINDS))
     teacher = load_feature_teacher(options.teacher, choose_device())
+    if teacher is None and recipe.hidden_share:
+        raise InputError(
+            "hidden_share hides places whose features a teacher tells. Give one with --teacher "
+            "RUN, or leave it out."
+        )
     tutor = hire_feature_tutor(teacher, recipe.feature_weight, recipe.hidden_share)
     run = _Run(data, out, choose_recipe("tiny"), options, progress, teacher)
     run.settings = recipe.to_dict()
@@ -279,6 +288,8 @@ class _Run:
             fitted, train, validation,
             lambda photo: take_glance(photo, self.recipe.glance_px).pixels, self.progress,
         )  # fmt: skip
+        for sentence in describe_unfitted(table.labels, fitted.thresholds_fitted):
+            self.progress.say(sentence)
         save_model(
             self.out, expert, scout, fitted,
             version=leafscout.__version__, data_fingerprint=fingerprint,
