@@ -186,6 +186,7 @@ def test_places_of_a_squeezed_photo_lie_where_they_are() -> None:
         ({"encoder": "resnet_that_is_not"}, "resnet_that_is_not"),
         ({"oversample": "blight:3"}, "mildew, rust"),
         ({"tile_px": 96}, "tile_px"),
+        ({"photo_px": 100}, "multiple of 16, such as 112"),
         ({"distil_temperature": 3.0}, "takes no --distil, --soft-labels, --temperature"),
     ],
 )

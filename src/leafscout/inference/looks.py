@@ -113,8 +113,8 @@ def answer_with(
         raise InputError(
             f"Thresholds for this are fitted on the validation photos of {model.run}, and what "
             "the model says of them is not kept beside it. Gather it where the run and its photos "
-            f"are: leafscout evaluate {model.run} DATA {option}. A model exported before that is "
-            "to be exported again."
+            f"are: leafscout evaluate RUN DATA {option}. A model exported before that is to be "
+            "exported again."
         )
     fit = fit_thresholds(rule, own, kind)
     other = with_thresholds(model, fit)

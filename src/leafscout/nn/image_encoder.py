@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from leafscout.errors import InputError
 from leafscout.nn.backbones import build_efficientnet, create_timm_network
 from leafscout.nn.grouped_convolution import EfficientNetShape, read_efficientnet_name
 
@@ -59,7 +60,8 @@ class ImageEncoder(nn.Module):
         stride: pixels of the photo per cell.
 
     Raises:
-        InputError: see ``leafscout.nn.backbones.create_timm_network``.
+        InputError: a side that is not made of whole patches; see also
+            ``leafscout.nn.backbones.create_timm_network``.
     """
 
     mean: Tensor
@@ -77,6 +79,7 @@ class ImageEncoder(nn.Module):
         self.name = name
         self.photo_px = photo_px
         self.network = _build(name, photo_px, pretrained=pretrained, weights=weights)
+        _check_patches(name, photo_px, self.network)
         config: dict[str, Any] = getattr(self.network, "pretrained_cfg", None) or {}
         for key, usual in (("mean", IMAGENET_MEAN), ("std", IMAGENET_STD)):
             values = 255.0 * torch.tensor(config.get(key, usual)).view(1, 3, 1, 1)
@@ -129,6 +132,19 @@ def _build(name: str, photo_px: int, *, pretrained: bool, weights: Path | None) 
         name = small.name
     return create_timm_network(  # type: ignore[no-any-return]
         name, options, pretrained=pretrained, weights=weights
+    )
+
+
+def _check_patches(name: str, photo_px: int, network: nn.Module) -> None:
+    """Transformers of timm leave out what does not fill a patch; no lesion may be lost so."""
+    size = getattr(getattr(network, "patch_embed", None), "patch_size", None)
+    patch_px = size[0] if isinstance(size, tuple) else size
+    if not patch_px or photo_px % patch_px == 0:
+        return
+    near = -(-photo_px // patch_px) * patch_px
+    raise InputError(
+        f"{name} reads patches of {patch_px} px and would leave out part of photos of {photo_px} "
+        f"px. Expected photo_px to be a multiple of {patch_px}, such as {near}."
     )
 
 
