@@ -12,22 +12,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from photo_files import big_exif, chunk, draw_photo, encode, make_sources
+from small_model import save_small_model
 from typer.testing import CliRunner
 
 from leafscout.cli import app
-from leafscout.diagnosis.calibrate import Calibration
 from leafscout.errors import InputError, PhotoError
-from leafscout.glance.choose import ChoiceRule
 from leafscout.inference.load import load
-from leafscout.model import Rules
-from leafscout.networks import build_expert, build_scout
 from leafscout.photos import isolated
 from leafscout.photos.decode import decode_photo, open_photo, read_photo_size
 from leafscout.photos.limits import MAX_MEGAPIXELS, DecodeLimits, read_limits
-from leafscout.training.fit_rules import FittedRules
-from leafscout.training.run_folder import save_model
 
 WORKER = Path(__file__).with_name("decode_worker.py")
 CODES = {"missing", "unreadable", "truncated", "too_large", "too_small", "unsupported"}
@@ -242,19 +236,7 @@ def test_photos_cut_at_a_thousand_offsets(record, monkeypatch):
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """A model from its folder; its networks never learnt anything."""
-    torch.manual_seed(0)
-    rules = Rules(
-        labels=("mildew", "rust"), tile_px=64, glance_px=64, pooling="max",
-        choice=ChoiceRule(threshold_prob=0.0, max_tiles=2), glance_weights=(0.5, 0.5),
-        calibration=Calibration((1.0, 1.0), (0.0, 0.0)), thresholds=(0.5, 0.5), expert_macs=1,
-        scout_macs_per_px=1.0,
-    )  # fmt: skip
-    run = tmp_path_factory.mktemp("model")
-    save_model(
-        run, build_expert("tiny", 2), build_scout("tiny", 2),
-        FittedRules(rules, (True, True), {}), version="0", data_fingerprint="0",
-    )  # fmt: skip
-    return load(run / "model", threads=1)
+    return load(save_small_model(tmp_path_factory.mktemp("model")), threads=1)
 
 
 def diagnose_cuts(model, offsets, names=tuple(SOURCES)):

@@ -9,13 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from leafscout.errors import InputError
+from leafscout.losses.distillation import PROJECTION, detach_projection
 from leafscout.photos.decode import decode_photo
 from leafscout.photos.labels import LabelTable
 from leafscout.recognisers.whole_photo import Recogniser
 from leafscout.training.feature_teaching import (
-    PROJECTION,
     FeatureTutor,
-    detach_features,
     hire_feature_tutor,
     load_feature_teacher,
 )
@@ -133,8 +132,8 @@ def test_what_only_learning_needs_is_taken_away(spots: LabelTable) -> None:
     alone = make_stage(spots, None)
     taught = make_stage(spots, FeatureTutor(build("small_efficientnet"), 1.0, 0.0))
     assert set(taught.network.state_dict()) > set(alone.network.state_dict())
-    detach_features(taught.network)
-    detach_features(alone.network)
+    detach_projection(taught.network)
+    detach_projection(alone.network)
     assert set(taught.network.state_dict()) == set(alone.network.state_dict())
     for name, value in alone.network.state_dict().items():
         assert torch.equal(value, taught.network.state_dict()[name]), name

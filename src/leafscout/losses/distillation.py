@@ -118,6 +118,29 @@ class FeatureProjection(nn.Module):
         return projected.movedim(-1, 1)
 
 
+def attach_projection(
+    student: nn.Module, student_channels: int, teacher_channels: int, seed: int
+) -> None:
+    """Give a student a ``FeatureProjection`` of its own seed, which learns with it.
+
+    Args:
+        student: gets the module ``PROJECTION``.
+        student_channels: width of its features.
+        teacher_channels: width of the teacher's.
+        seed: of the projection's weights; no other random numbers change.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        projection = FeatureProjection(student_channels, teacher_channels)
+    student.add_module(PROJECTION, projection.to(next(student.parameters()).device))
+
+
+def detach_projection(student: nn.Module) -> None:
+    """Take away what ``attach_projection`` gave, if it gave anything."""
+    if hasattr(student, PROJECTION):
+        delattr(student, PROJECTION)
+
+
 def feature_loss(
     student: Tensor, teacher: Tensor, kept: Tensor | None = None, *, kind: str = "cosine"
 ) -> Tensor:

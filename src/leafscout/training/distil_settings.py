@@ -47,6 +47,16 @@ class DistilChoices(Protocol):
     def distil_attention_weight(self) -> float: ...  # noqa: D102
 
 
+def check_teacher_kind(kind: str) -> None:
+    """Refuse what is no key of ``TEACHER_KINDS``.
+
+    Raises:
+        InputError: saying which there are.
+    """
+    if kind not in TEACHER_KINDS:
+        raise InputError(describe_unknown("teacher kind", kind, TEACHER_KINDS))
+
+
 def read_levels(levels: str) -> tuple[str, ...]:
     """Levels of soft labels, with ``+`` between their names.
 

@@ -17,9 +17,10 @@ from torch.nn import functional
 from leafscout.focus.expert import Expert, ExpertOutput, TileFeatures
 from leafscout.losses.distillation import (
     PROJECTION,
-    FeatureProjection,
+    attach_projection,
     attention_transfer_loss,
     blend_losses,
+    detach_projection,
     feature_loss,
     soft_label_loss,
 )
@@ -91,15 +92,11 @@ class NetworkTutor:
         widths = student.backbone.channels, self.network.backbone.channels
         if widths[0] == widths[1]:
             return
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            projection = FeatureProjection(*widths)
-        student.add_module(PROJECTION, projection.to(next(student.parameters()).device))
+        attach_projection(student, *widths, seed)
 
     def detach(self, student: Expert) -> None:
         """Take the linear map away."""
-        if hasattr(student, PROJECTION):
-            delattr(student, PROJECTION)
+        detach_projection(student)
 
     def teach(self, student: Expert, attempt: Attempt, hard: Tensor | None) -> Tensor:
         """``α·T²·KL + (1 − α)·hard``, and features where the recipe asks for them.

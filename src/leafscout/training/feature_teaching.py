@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from leafscout.errors import InputError
-from leafscout.losses.distillation import PROJECTION, FeatureProjection, feature_loss
+from leafscout.losses.distillation import PROJECTION, attach_projection, feature_loss
 from leafscout.recognisers.whole_photo import Recogniser, without_transformer
 from leafscout.training.recogniser_recipe import RECOGNISER_FAMILY
 from leafscout.training.run_folder import read_plan
@@ -39,10 +39,7 @@ class FeatureTutor:
 
     def attach(self, student: Recogniser, seed: int) -> None:
         """Give the student a linear map from its features to the teacher's."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            projection = FeatureProjection(student.encoder.channels, self.network.encoder.channels)
-        student.add_module(PROJECTION, projection.to(next(student.parameters()).device))
+        attach_projection(student, student.encoder.channels, self.network.encoder.channels, seed)
 
     def hide(self, framed: Tensor, stride: int) -> tuple[Tensor, Tensor | None]:
         """Put the photo's mean colour over some places, others at each call.
@@ -87,12 +84,6 @@ class FeatureTutor:
             hidden = F.interpolate(hidden[:, None].float(), size=places)[:, 0] > 0
         projected = student.get_submodule(PROJECTION)(feature_map)
         return self.weight * feature_loss(projected, wanted, hidden)
-
-
-def detach_features(student: Recogniser) -> None:
-    """Take away what ``FeatureTutor.attach`` gave, if it gave anything."""
-    if hasattr(student, PROJECTION):
-        delattr(student, PROJECTION)
 
 
 def load_feature_teacher(run: Path | None, device: torch.device) -> Teacher | None:

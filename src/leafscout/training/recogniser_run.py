@@ -12,6 +12,7 @@ import torch
 from leafscout.diagnosis.calibrate import Calibration
 from leafscout.glance.choose import ChoiceRule
 from leafscout.glance.view import take_square
+from leafscout.losses.distillation import detach_projection
 from leafscout.manifest import RecogniserEntry
 from leafscout.model import Rules
 from leafscout.networks import count_macs
@@ -19,7 +20,6 @@ from leafscout.photos.loader import load_photos
 from leafscout.recogniser_model import RecogniserModel
 from leafscout.recogniser_networks import TorchPhotoNetwork, build_recogniser_network
 from leafscout.recognisers.whole_photo import Recogniser
-from leafscout.training.feature_teaching import detach_features
 from leafscout.training.fit_rules import FittedRules
 from leafscout.training.loop import LoopOptions
 from leafscout.training.one_network_run import (
@@ -86,7 +86,7 @@ def train_recogniser(
     recipe, stride = stage.recipe, stage.network.encoder.stride
 
     def fit(options: LoopOptions) -> FittedRules:
-        detach_features(stage.network)
+        detach_projection(stage.network)
         return fit_recogniser_rules(stage, progress, options.folder)
 
     family = OneNetwork(

@@ -32,7 +32,7 @@ from leafscout.photos.decode import open_photo
 from leafscout.photos.fingerprint import fingerprint_many, near_duplicate_groups
 from leafscout.photos.labels import DEFAULT_HEALTHY_NAMES, LabelTable, read_labels
 from leafscout.photos.splits import merge_groups, split_photos
-from leafscout.training.distil_settings import TEACHER_KINDS
+from leafscout.training.distil_settings import check_teacher_kind
 from leafscout.training.feature_teaching import hire_feature_tutor, load_feature_teacher
 from leafscout.training.fit_rules import fit_rules
 from leafscout.training.gate_stage import GateStage
@@ -194,8 +194,7 @@ def _train_recogniser(
 ) -> Path:
     """One network and one look, on the same data and into the same kind of folder."""
     check_recogniser_options(recipe.name, {"unlabelled": options.unlabelled})
-    if options.teacher_kind not in TEACHER_KINDS:
-        raise InputError(describe_unknown("teacher kind", options.teacher_kind, TEACHER_KINDS))
+    check_teacher_kind(options.teacher_kind)
     teacher = load_feature_teacher(options.teacher, choose_device())
     if teacher is None and recipe.hidden_share:
         raise InputError(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from leafscout.diagnosis.pooling import pool_tiles
-from leafscout.errors import InputError, describe_unknown
+from leafscout.errors import InputError
 from leafscout.focus.expert import EXPERT_STRIDE, Expert
 from leafscout.glance.view import glance_size_px_hw, take_glance, take_square
 from leafscout.manifest import read_manifest, sha256_of
@@ -26,7 +26,7 @@ from leafscout.recogniser_networks import build_recogniser_network
 from leafscout.recognisers.shapes import RecogniserShape
 from leafscout.recognisers.whole_photo import Recogniser
 from leafscout.training.checkpoint import load_checkpoint, load_tensors, save_tensors
-from leafscout.training.distil_settings import TEACHER_KINDS, read_levels
+from leafscout.training.distil_settings import check_teacher_kind, read_levels
 from leafscout.training.distillation import NetworkTutor
 from leafscout.training.evidence_pass import gather_evidence
 from leafscout.training.photo_uses import find_uses
@@ -96,8 +96,7 @@ def load_teacher(run: Path, kind: str, device: torch.device) -> Teacher:
     Raises:
         InputError: unknown kind, or no such finished network in the run.
     """
-    if kind not in TEACHER_KINDS:
-        raise InputError(describe_unknown("teacher kind", kind, TEACHER_KINDS))
+    check_teacher_kind(kind)
     plan = read_plan(run)
     return _load_expert(run, device) if kind == "expert" else _load_photo(run, plan, device)
 
