@@ -16,6 +16,7 @@ from leafscout.cli import (
     diagnose_command,
     explain_command,
     export_command,
+    features_command,
     plan,
     run_commands,
 )
@@ -66,6 +67,7 @@ app.command(rich_help_panel=_LEARN)(audit_commands.glances)
 app.command(rich_help_panel=_LEARN)(run_commands.report)
 app.command(rich_help_panel=_USE)(diagnose_command.diagnose)
 app.command(rich_help_panel=_USE)(explain_command.explain)
+app.command(rich_help_panel=_USE)(features_command.features)
 app.command(rich_help_panel=_USE)(export_command.export)
 app.command(rich_help_panel=_USE)(bench_command.bench)
 

@@ -120,6 +120,29 @@ def nearest_photos(
     return order.astype(np.int64), np.take_along_axis(cosines, order, axis=1)
 
 
+def agree_with_neighbours(
+    truth: NDArray[Any], neighbours: NDArray[np.int64]
+) -> tuple[float, float]:
+    """How often photos that lie together show the same diseases.
+
+    Args:
+        truth: (photos, labels) 0 or 1.
+        neighbours: (photos, count) of ``nearest_photos`` of the same photos, none its own.
+
+    Returns:
+        The share of neighbours with exactly the labels of the photo they are neighbours of, and
+        that of all pairs of photos: what neighbours by chance would have. Both 0..1; NaN where
+        there is no pair.
+    """
+    sets = np.unique(truth.astype(np.bool_), axis=0, return_inverse=True)[1].reshape(-1)
+    photos = len(sets)
+    if photos < 2:
+        return float("nan"), float("nan")
+    counts = np.bincount(sets).astype(np.float64)
+    pairs = float((counts * (counts - 1)).sum()) / (photos * (photos - 1))
+    return float((sets[neighbours] == sets[:, None]).mean()), pairs
+
+
 def project_by_variance(features: NDArray[Any], axes: int = 2) -> tuple[Floats, Floats]:
     """Principal components: the flat view that keeps most of the spread.
 

@@ -50,7 +50,8 @@ class DrawnFigure:
 
     Attributes:
         name: file name without its ending.
-        section: ``labels``, ``curves``, ``confusion``, ``cost``, ``data`` or ``training``.
+        section: ``labels``, ``curves``, ``confusion``, ``cost``, ``data``, ``features`` or
+            ``training``.
         caption: what it shows and how to read it.
         png: the picture.
     """

@@ -22,6 +22,7 @@ from leafscout.photos.headers import walk_jpeg
 from leafscout.photos.limits import DecodeLimits
 from leafscout.plain_text import show_plainly
 from leafscout.reports.audit_section import AuditSection, build_audit_section
+from leafscout.reports.feature_figures import draw_feature_study
 from leafscout.reports.report_figures import (
     EPOCH_FIGURES,
     DrawnFigure,
@@ -79,7 +80,7 @@ def write_run_report(run: Path) -> Path:
     """Write ``report.html`` into a run folder, from what stands there.
 
     It reads ``plan.json``, ``history.csv``, ``evaluation.json``, ``audit.json``, ``promise.json``,
-    the journals of the training and the pictures that
+    ``features/features.json``, the journals of the training and the pictures that
     ``pictures/captions.json`` lists, and leaves out what is missing. Figures are also saved to
     ``figures/`` as PNG files. Pictures are embedded without metadata (place, time, camera).
 
@@ -98,13 +99,16 @@ def write_run_report(run: Path) -> Path:
     evaluation = _read_json(run / "evaluation.json", dict)
     history = _read_history(run / "history.csv")
     histograms = _read_json(run / "tile_histograms.json", dict)
+    features = _read_json(run / "features" / "features.json", dict)
     audit = build_audit_section(
         _read_json(run / "audit.json", dict), _read_json(run / "promise.json", dict)
     )
     try:
         figures = _draw_all(evaluation, history, histograms)
         figures += [audit.figure] if audit.figure is not None else []
-        page = _render(run, plan, evaluation, audit, figures)
+        figures += _draw_features(features)
+        sentences = [str(view["sentence"]) for view in features.get("views", ())]
+        page = _render(run, plan, evaluation, audit, figures, sentences)
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
@@ -135,8 +139,25 @@ def _draw_all(evaluation: Json, history: list[HistoryRow], histograms: Json) -> 
     return figures
 
 
+def _draw_features(study: Json) -> list[DrawnFigure]:
+    if not study or importlib.util.find_spec("matplotlib") is None:
+        return []
+    try:
+        return draw_feature_study(study)
+    except (IndexError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            "Expected features/features.json as leafscout writes it, but it does not fit: "
+            f"{type(error).__name__} {error}. Remove the file, or run leafscout features again."
+        ) from error
+
+
 def _render(
-    run: Path, plan: Json, evaluation: Json, audit: AuditSection, figures: list[DrawnFigure]
+    run: Path,
+    plan: Json,
+    evaluation: Json,
+    audit: AuditSection,
+    figures: list[DrawnFigure],
+    feature_sentences: list[str],
 ) -> str:
     environment = Environment(
         loader=PackageLoader("leafscout.reports"),
@@ -166,6 +187,7 @@ def _render(
         cost=evaluation.get("cost"),
         audit=audit,
         figures=figures,
+        feature_sentences=feature_sentences,
         plan=_flatten(plan),
         training_notes=read_training_notes(run),
     )
