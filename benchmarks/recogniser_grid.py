@@ -110,6 +110,8 @@ CELLS: dict[str, Cell] = {
     "mobile_stn_slow": _mobile(spatial_transformer=True, transformer_rate=0.1),
     "mobile_arcface_margin_0": _mobile(head="arcface", margin=0.0),
     "mobile_arcface_margin_02": _mobile(head="arcface", margin=0.2),
+    "mobile_arcface_scale_10": _mobile(head="arcface", margin=0.2, scale=10.0),
+    "mobile_arcface_scale_64": _mobile(head="arcface", margin=0.2, scale=64.0),
     "mobile_hue_0": _mobile(hue_jitter=0.0),
     "mobile_hue_02": _mobile(hue_jitter=0.2),
     "glance_and_focus": Cell("tiny", {"tile_px": 64, "glance_px": 128, "epochs": 3}),
@@ -154,6 +156,12 @@ PARTS = {
     ],
     "ArcFace's margin of 0.2 instead of 0, pretrained": [
         ("mobile_arcface_margin_02", "mobile_arcface_margin_0")
+    ],
+    "ArcFace's scale begins at 10 instead of 30, margin 0.2, pretrained": [
+        ("mobile_arcface_scale_10", "mobile_arcface_margin_02")
+    ],
+    "ArcFace's scale begins at 64 instead of 30, margin 0.2, pretrained": [
+        ("mobile_arcface_scale_64", "mobile_arcface_margin_02")
     ],
     "hue jitter 0.02 instead of 0, pretrained": [("mobile", "mobile_hue_0")],
     "hue jitter 0.2 instead of 0, pretrained": [("mobile_hue_02", "mobile_hue_0")],
