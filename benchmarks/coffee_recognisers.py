@@ -1,0 +1,230 @@
+"""Whole-photo recognisers on coffee leaves, out of fold, beside glance and focus.
+
+    python benchmarks/coffee.py run --fold 0            glance and focus first; fold 1 as well
+    python benchmarks/coffee_recognisers.py run [--cell NAME ...] [--fold N ...]
+    python benchmarks/coffee_recognisers.py report
+
+MobileNetV2 from local ImageNet weights sees each leaf of 2048×1024 px squeezed to a square, and
+differs in its loss and head alone. Folds, training and validation photos are those of
+``coffee.py``, whose answers (``COFFEE_RUNS``, by default ``runs/coffee2``) stand beside these.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import platform
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coffee import write_fold_tables
+from leafscout.evaluation.bootstrap import paired_difference
+from leafscout.evaluation.by_count import measure_by_count
+from leafscout.evaluation.comparison import macro_average_precision, macro_f1
+from leafscout.evaluation.json_values import json_safe
+from leafscout.evaluation.metrics import evaluate_labels
+from leafscout.inference.load import load
+from leafscout.photos.labels import read_labels
+from leafscout.training.run import TrainOptions, train
+from origin import find_data, read_commit
+from result_file import write_json
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results" / "coffee_recognisers"
+RUNS = Path(os.environ.get("COFFEE_RUNS", HERE.parent / "runs" / "coffee2"))
+FOLDS = (0, 1)
+SEED = 0
+REFERENCE = "glance_and_focus"
+SETTINGS = {
+    "encoder": "mobilenetv2_100", "photo_px": 256, "epochs": 10, "batch": 8, "patience": 10,
+}  # fmt: skip
+CELLS: dict[str, dict[str, Any]] = {
+    "bce": {},
+    "focal": {"loss": "focal"},
+    "arcface": {"head": "arcface", "margin": 0.2},
+}
+
+
+def run_cell(name: str, fold: int, work: Path) -> None:
+    """Train one recogniser on the other folds and keep what it says of this one."""
+    target = RESULTS / f"{name}_{fold}.json"
+    if target.exists():
+        return
+    train_csv, test_csv = write_fold_tables(fold, work)
+    data = find_data("coffee")
+    started_s = time.process_time()
+    run = train(
+        train_csv,
+        work / f"{name}_{fold}",
+        recipe="small_efficientnet",
+        overrides={**SETTINGS, **CELLS[name]},
+        options=TrainOptions(
+            weights=data.parent / "weights" / "mobilenetv2_100.safetensors", seed=SEED,
+            photos_root=data / "images", threads=1, workers=1,
+        ),
+    )  # fmt: skip
+    trained_s = time.process_time() - started_s
+    model = load(run, threads=1)
+    table = read_labels(test_csv, photos_root=data / "images")
+    answers = [model.diagnose(path) for path in table.paths]
+    diagnoses = [answer.diagnosis for answer in answers]
+    write_json(
+        target,
+        {
+            "cell": name,
+            "fold": fold,
+            "seed": SEED,
+            "settings": {**SETTINGS, **CELLS[name]},
+            "labels": list(model.labels),
+            "images": [Path(one).name for one in table.names],
+            "probs": [np.round(one.label_probs, 5).tolist() for one in diagnoses],
+            "found": [
+                (one.label_probs >= one.thresholds).astype(int).tolist() for one in diagnoses
+            ],
+            "macs": diagnoses[0].cost.macs,
+            "train_cpu_s": round(trained_s, 1),
+            "command": f"python benchmarks/coffee_recognisers.py run --cell {name} --fold {fold}",
+            "commit": read_commit(),
+            "date": datetime.now(UTC).date().isoformat(),
+            "machine": f"{platform.machine()}, {platform.system()}, 1 thread",
+        },
+    )
+
+
+class Answers:
+    """What one model says of the photos of all folds, in the order of their names.
+
+    Args:
+        images: names.
+        labels: of the columns.
+        probs: (photos, labels).
+        found: (photos, labels) 0 or 1.
+        macs: multiply-adds a photo, on average.
+    """
+
+    def __init__(
+        self, images: list[str], labels: list[str], probs: Any, found: Any, macs: float
+    ) -> None:
+        order = np.argsort(images)
+        columns = np.argsort(labels)
+        self.images = sorted(images)
+        self.labels = sorted(labels)
+        self.probs: NDArray[np.float64] = np.array(probs, dtype=np.float64)[order][:, columns]
+        self.found: NDArray[np.bool_] = np.array(found, dtype=np.bool_)[order][:, columns]
+        self.macs = macs
+
+
+def read_reference() -> tuple[Answers, NDArray[np.bool_], list[str]]:
+    """Glance and focus with the truth, and the commits of its runs."""
+    rows: list[dict[str, str]] = []
+    macs = []
+    for fold in FOLDS:
+        run = RUNS / f"fold{fold}_seed0"
+        with (run / "per_photo_0.csv").open(newline="") as file:
+            rows += list(csv.DictReader(file))
+        manifest = json.loads((run / "model" / "manifest.json").read_text())
+        macs.append(float(manifest["expert_macs"]))
+    labels = sorted(key.removeprefix("truth_") for key in rows[0] if key.startswith("truth_"))
+
+    def read(prefix: str) -> list[list[float]]:
+        return [[float(row[f"{prefix}_{label}"]) for label in labels] for row in rows]
+
+    shares = [float(row["macs_share"]) * int(row["tiles_total"]) for row in rows]
+    answers = Answers(
+        [row["image"] for row in rows], labels, read("prob"), read("found"),
+        float(np.mean(shares) * np.mean(macs)),
+    )  # fmt: skip
+    order = np.argsort([row["image"] for row in rows])
+    return answers, np.array(read("truth"), dtype=np.bool_)[order], labels
+
+
+def report() -> None:
+    """Join the cells of all folds."""
+    reference, truth, labels = read_reference()
+    models = {REFERENCE: reference}
+    records: list[dict[str, Any]] = []
+    for name in CELLS:
+        parts = [RESULTS / f"{name}_{fold}.json" for fold in FOLDS]
+        if all(path.exists() for path in parts):
+            some = [json.loads(path.read_text()) for path in parts]
+            records += some
+            models[name] = Answers(
+                [image for one in some for image in one["images"]],
+                some[0]["labels"],
+                [row for one in some for row in one["probs"]],
+                [row for one in some for row in one["found"]],
+                float(some[0]["macs"]),
+            )
+    rows = []
+    for name, one in models.items():
+        if one.images != reference.images or one.labels != labels:
+            raise SystemExit(f"{name} answers for other photos or labels than {REFERENCE}.")
+        # Thresholds differ between folds: what was found is 0 or 1, and half a unit decides.
+        half = np.full(len(labels), 0.5)
+        ranked = evaluate_labels(truth, one.probs, half, labels)
+        decided = evaluate_labels(truth, one.found.astype(float), half, labels)
+        f1 = {row.label: row.f1.value for row in decided.rows}
+        rows.append(
+            {
+                "model": name,
+                "macro_ap": ranked.macro.ap,
+                "micro_ap": ranked.micro.ap,
+                "macro_f1": decided.macro.f1,
+                "micro_f1": decided.micro.f1,
+                "f1_by_label": f1,
+                "weakest_label": min(f1, key=lambda label: f1[label]),
+                "by_count": measure_by_count(truth, one.found, resamples=0),
+                "macs": one.macs,
+                "minus_reference": {
+                    "macro_ap": paired_difference(
+                        macro_average_precision, truth, one.probs, reference.probs
+                    ),
+                    "macro_f1": paired_difference(macro_f1, truth, one.found, reference.found),
+                },
+            }
+        )
+    write_json(
+        RESULTS.parent / "coffee_recognisers.json",
+        json_safe(
+            {
+                "rows": rows,
+                "photos": len(truth),
+                "folds": list(FOLDS),
+                "settings": SETTINGS,
+                "seed": SEED,
+                "command": "python benchmarks/coffee_recognisers.py run; "
+                "python benchmarks/coffee_recognisers.py report",
+                "commit": ", ".join(sorted({one["commit"][:10] for one in records})),
+                "date": max(one["date"] for one in records),
+                "machine": records[0]["machine"],
+            }
+        ),
+    )
+
+
+def main() -> None:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=("run", "report"))
+    parser.add_argument("--cell", nargs="*", choices=tuple(CELLS), default=tuple(CELLS))
+    parser.add_argument("--fold", nargs="*", type=int, default=FOLDS)
+    options = parser.parse_args()
+    if options.what == "report":
+        report()
+        return
+    with tempfile.TemporaryDirectory(prefix="leafscout-coffee-") as work:
+        for name in options.cell:
+            for fold in options.fold:
+                run_cell(name, fold, Path(work))
+
+
+if __name__ == "__main__":
+    main()
