@@ -18,12 +18,15 @@ import os
 import platform
 import tempfile
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from coffee import write_fold_tables
 from leafscout.evaluation.bootstrap import paired_difference
@@ -31,8 +34,11 @@ from leafscout.evaluation.by_count import measure_by_count
 from leafscout.evaluation.comparison import macro_average_precision, macro_f1
 from leafscout.evaluation.json_values import json_safe
 from leafscout.evaluation.metrics import evaluate_labels
-from leafscout.inference.load import load
+from leafscout.inference.load import Model, load
+from leafscout.nn.polarised_attention import PlaceAttention
 from leafscout.photos.labels import read_labels
+from leafscout.recogniser_model import RecogniserModel
+from leafscout.recogniser_networks import TorchPhotoNetwork
 from leafscout.training.run import TrainOptions, train
 from origin import find_data, read_commit
 from result_file import write_json
@@ -50,7 +56,10 @@ CELLS: dict[str, dict[str, Any]] = {
     "bce": {},
     "focal": {"loss": "focal"},
     "arcface": {"head": "arcface", "margin": 0.2},
+    "polarised": {"polarised": True},
 }
+LESION_CELL, LEAF_CELL = 0.02, 0.5
+"""Share of a cell of the attention that is lesion, or else leaf, for it to count as such."""
 
 
 def run_cell(name: str, fold: int, work: Path) -> None:
@@ -90,6 +99,7 @@ def run_cell(name: str, fold: int, work: Path) -> None:
                 (one.label_probs >= one.thresholds).astype(int).tolist() for one in diagnoses
             ],
             "macs": diagnoses[0].cost.macs,
+            "attention": measure_attention(model, table.paths, data / "masks"),
             "train_cpu_s": round(trained_s, 1),
             "command": f"python benchmarks/coffee_recognisers.py run --cell {name} --fold {fold}",
             "commit": read_commit(),
@@ -97,6 +107,58 @@ def run_cell(name: str, fold: int, work: Path) -> None:
             "machine": f"{platform.machine()}, {platform.system()}, 1 thread",
         },
     )
+
+
+def measure_attention(model: Model, paths: Sequence[Path], masks: Path) -> list[dict[str, float]]:
+    """Weights of polarised attention on lesions, on the rest of the leaf and beside it.
+
+    One entry for each photo with lesions, none of a network without such attention; ``auc`` is the
+    chance that a cell with lesion weighs more than one of healthy leaf.
+    """
+    core = model.recogniser
+    if not isinstance(core, RecogniserModel) or not isinstance(core.network, TorchPhotoNetwork):
+        raise SystemExit("Expected a recogniser with its weights.")
+    places = [one for one in core.network.network.modules() if isinstance(one, PlaceAttention)]
+    if not places:
+        return []
+    heard: list[torch.Tensor] = []
+    handle = places[0].register_forward_hook(
+        lambda module, inputs, _output: heard.append(module.weights(inputs[0]))
+    )
+    rows = []
+    for path in paths:
+        model.diagnose(path)
+        weights = heard.pop()[0, 0].numpy()
+        with Image.open(masks / f"{path.stem}.png") as picture:
+            mask = np.array(picture.convert("RGB"))
+        lesion = _shares((mask[..., 0] > 128) & (mask[..., 1] < 128), weights.shape)
+        leaf = _shares((mask > 128).any(axis=2), weights.shape)
+        on_lesion = lesion >= LESION_CELL
+        on_leaf = (leaf >= LEAF_CELL) & (lesion == 0)
+        if not on_lesion.any() or not on_leaf.any():
+            continue
+        above = weights[on_lesion][:, None] > weights[on_leaf][None]
+        beside = weights[leaf == 0]
+        rows.append(
+            {
+                "lesion": float(weights[on_lesion].mean()),
+                "leaf": float(weights[on_leaf].mean()),
+                "background": float(beside.mean()) if beside.size else float("nan"),
+                "auc": float(above.mean()),
+            }
+        )
+    handle.remove()
+    return rows
+
+
+def _shares(mask: NDArray[np.bool_], cells: tuple[int, int]) -> NDArray[np.float64]:
+    """(rows, columns) the share of each cell of a grid over a mask that is inside it."""
+    rows, columns = (
+        np.arange(side) * count // side for side, count in zip(mask.shape, cells, strict=True)
+    )
+    summed = np.zeros(cells)
+    np.add.at(summed, (rows[:, None], columns[None]), mask)
+    return summed / np.outer(np.bincount(rows), np.bincount(columns))
 
 
 class Answers:
@@ -146,6 +208,15 @@ def read_reference() -> tuple[Answers, NDArray[np.bool_], list[str]]:
     return answers, np.array(read("truth"), dtype=np.bool_)[order], labels
 
 
+def _mean_attention(records: Sequence[dict[str, Any]]) -> dict[str, float] | None:
+    """Means over photos with lesions, and how many there are."""
+    rows = [row for record in records for row in record.get("attention", ())]
+    if not rows:
+        return None
+    means = {name: float(np.nanmean([row[name] for row in rows])) for name in rows[0]}
+    return {**means, "photos": len(rows)}
+
+
 def report() -> None:
     """Join the cells of all folds."""
     reference, truth, labels = read_reference()
@@ -183,6 +254,7 @@ def report() -> None:
                 "weakest_label": min(f1, key=lambda label: f1[label]),
                 "by_count": measure_by_count(truth, one.found, resamples=0),
                 "macs": one.macs,
+                "attention": _mean_attention([one for one in records if one["cell"] == name]),
                 "minus_reference": {
                     "macro_ap": paired_difference(
                         macro_average_precision, truth, one.probs, reference.probs
