@@ -49,11 +49,13 @@ class Fingerprint:
             copy, and a few bits off for a resized or recompressed one.
         detail: (32, 32) fine detail of the grey thumbnail, mean 0 and norm 1; all 0 for a photo
             without any, which is like no other.
+        size_px_hw: height and width of the upright photo.
     """
 
     sha256: str
     phash_hex: str
     detail: FloatArray = field(repr=False, compare=False)
+    size_px_hw: tuple[int, int] = field(default=(0, 0), compare=False)
 
 
 def fingerprint(path: Path) -> Fingerprint:
@@ -155,7 +157,7 @@ def _attempt(path: Path) -> Fingerprint | PhotoError:
 def _take_fingerprint(photo: Photo, sha256: str) -> Fingerprint:
     grey = Image.fromarray(photo.pixels).convert("L")
     thumbnail = np.asarray(grey.resize((_SIDE, _SIDE), Image.Resampling.BOX), dtype=np.float64)
-    return Fingerprint(sha256, _hash_coarse(thumbnail), _fine_detail(thumbnail))
+    return Fingerprint(sha256, _hash_coarse(thumbnail), _fine_detail(thumbnail), photo.size_px_hw)
 
 
 def _fine_detail(thumbnail: NDArray[np.float64]) -> FloatArray:

@@ -62,6 +62,7 @@ from leafscout.training.run_folder import (
     write_splits,
     write_stage_outcomes,
 )
+from leafscout.training.size_notes import describe_sizes
 from leafscout.training.stages import StageRunner
 from leafscout.training.teacher import (
     Teacher,
@@ -245,6 +246,7 @@ class _Run:
         self.device = choose_device()
         self.mixed_precision = bfloat16_helps(self.device)
         self.history: dict[str, list[dict[str, Any]]] = {}
+        self.sizes_px_hw: list[tuple[int, int]] = []
 
     def train(self) -> Path:
         table = self.read_table()
@@ -252,6 +254,8 @@ class _Run:
         expert, scout = self._build_networks(table.labels)
         self._check_teacher(table, expert, scout)
         train, validation, fingerprint = self.prepare_data(table)
+        for sentence in describe_sizes(self.recipe, self.sizes_px_hw):
+            self.progress.say(sentence)
 
         stages = StageRunner(
             expert, scout, self.recipe, train, validation, self.options.seed, self.device,
@@ -348,6 +352,7 @@ class _Run:
         groups = merge_groups(table.groups, near_duplicate_groups(prints))
         splits = split_photos(table, groups=groups, val_frac=options.val_frac, seed=options.seed)
         hashes = [(one.sha256, one.phash_hex) for one in prints]
+        self.sizes_px_hw = [one.size_px_hw for one in prints]
         if self.teacher is not None:
             for note in check_photos(self.teacher, prints, splits):
                 self.progress.say(note)
