@@ -50,7 +50,7 @@ FOLDS = (0, 1)
 SEED = 0
 REFERENCE = "glance_and_focus"
 SETTINGS = {
-    "encoder": "mobilenetv2_100", "photo_px": 256, "epochs": 10, "batch": 8, "patience": 10,
+    "encoder": "mobilenetv2_100", "photo_px": 192, "epochs": 8, "batch": 8, "patience": 8,
 }  # fmt: skip
 CELLS: dict[str, dict[str, Any]] = {
     "bce": {},

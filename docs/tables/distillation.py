@@ -235,10 +235,48 @@ def coffee_student_table(result: dict[str, Any]) -> list[str]:
     ]
 
 
+FEW = {
+    "few_teacher": "a teacher from the same few labels",
+    "alone": "student, few labels alone",
+    "taught": "and a teacher that had all labels, about the same photos",
+    "taught_unlabelled": "and its word about the photos without labels",
+    "few_taught": "and a teacher from the few, about the same photos",
+    "few_taught_unlabelled": "and its word about the photos without labels",
+}
+
+
+def unlabelled_table(result: dict[str, Any]) -> list[str]:
+    """What photos without labels bring through a teacher."""
+    lines = [
+        "| learns from | epochs | seeds | F1 as deployed | AUC as deployed | F1, all tiles |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {FEW[row['cell']]} | {row['epochs']} | {len(row['seeds'])} | "
+        f"{_range(row['macro_f1_deployed'])} | {_range(row['macro_auc_deployed'])} | "
+        f"{_range(row['macro_f1_all_tiles'])} |"
+        for row in result["rows"]
+    ]
+    return [
+        *lines,
+        "",
+        (
+            f"One in {result['one_in']} training photos keeps its labels. Mean over the seeds, "
+            f"least to most in brackets. `{result['command']}`; {result['date']}, commits "
+            f"{result['commit']}; {result['machine']}."
+        ),
+    ]
+
+
+def _range(values: list[float]) -> str:
+    return f"{sum(values) / len(values):.3f} ({min(values):.3f} to {max(values):.3f})"
+
+
 COFFEE = {"alone": "student, labels alone", "taught": "from the teacher (tile, T 2, α 0.7)"}
 
 TABLES: Tables = {
     "coffee_student": ("coffee_student", coffee_student_table),
+    "unlabelled": ("unlabelled", unlabelled_table),
     "distillation": ("distillation", ways_table),
     "distillation_all_tiles": ("distillation", all_tiles_table),
     "distillation_nearness": ("distillation", nearness_table),
