@@ -138,6 +138,10 @@ def test_an_exported_one_answers_as_the_run_does(
     options = ExportOptions(target, out=tmp_path / "out", photos=(used_photos,))
     made = export_run(any_run, options)
     assert made.parity.max_prob_change < 1e-4
+    said = " ".join(made.parity.sentences())
+    assert "Compared with PyTorch on 8 photos" in said
+    assert "scout" not in said
+    assert "tiles" not in said
     exported, own = leafscout.load(tmp_path / "out"), leafscout.load(any_run)
     for path in sorted(used_photos.glob("*.png"))[:2]:
         one, other = exported.diagnose(path).diagnosis, own.diagnose(path).diagnosis
