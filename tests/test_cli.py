@@ -271,6 +271,40 @@ class TestLooking:
         assert result.exit_code == 1
         assert "rust_0.jpg" in words(result)
 
+    @pytest.mark.parametrize(
+        ("recipe", "side"), [("tiny", 156), ("small_vit", 128), ("small_vit", 64)]
+    )
+    def test_check_draws_what_a_recipe_would_see(
+        self, photo_folder: Path, tmp_path: Path, recipe: str, side: int
+    ) -> None:
+        sheet = tmp_path / "sheet.png"
+        settings = ("--set", "photo_px=64") if side == 64 else ()
+        result = run("check", photo_folder, "--augmentations", sheet, "--recipe", recipe, *settings)
+        assert result.exit_code == 0, words(result)
+        with Image.open(sheet) as image:
+            assert image.size == (7 * (side + 4), 6 * (side + 4))
+
+    @pytest.mark.parametrize(
+        ("args", "said"),
+        [
+            (("--recipe", "small_vit"), "Add --augmentations FILE, or leave --recipe out"),
+            (("--set", "light=0.1"), "Name one with --recipe, or leave --set out"),
+            (("--augmentations", "s.png", "--set", "light=0.1"), "Name one with --recipe"),
+            (("--augmentations", "s.png", "--recipe", "small_vt"), "Did you mean small_vit"),
+            (
+                ("--augmentations", "s.png", "--recipe", "small_vit", "--set", "colour=1"),
+                "no setting called 'colour'",
+            ),
+        ],
+    )
+    def test_check_names_what_cannot_be_drawn(
+        self, photo_folder: Path, args: tuple[str, ...], said: str
+    ) -> None:
+        result = run("check", photo_folder, *args)
+        assert result.exit_code == MISTAKE
+        assert said in words(result)
+        assert not Path("s.png").exists()
+
     def test_split_keeps_copies_together(self, photo_folder: Path, tmp_path: Path) -> None:
         for index in range(10):
             with Image.open(photo_folder / "rust" / f"rust_{index}.jpg") as image:

@@ -72,9 +72,10 @@ class ParityEntry(BaseModel):
     Attributes:
         photos: photos that both diagnosed.
         max_prob_change: largest change of a label's probability where both read the same tiles.
-        max_scout_change: largest change of a probability that decides which tiles are read.
+        max_scout_change: largest change of a probability that decides which tiles are read; 0
+            where there is one look.
         decisions_changed: photos on which another set of labels was found.
-        choices_changed: photos of which other tiles were read.
+        choices_changed: photos of which other tiles were read; 0 where there is one look.
         borderline: photos so near a threshold that rounding alone may decide them.
         logit_cosine: between the logits of both on what both looked at, -1..1.
     """

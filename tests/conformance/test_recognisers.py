@@ -1,12 +1,14 @@
 """Every recogniser: its recipe, and where it can be built in a moment, what all of them can do."""
 
+import math
+
 import pytest
 import torch
 
 from leafscout.errors import InputError
 from leafscout.nn.backbones import check_backbone_name
 from leafscout.nn.grouped_convolution import read_efficientnet_name
-from leafscout.nn.image_encoder import SMALL_ENCODERS
+from leafscout.nn.image_encoder import SMALL_ENCODERS, ImageEncoder, find_stride
 from leafscout.recogniser_networks import PhotoGraph, build_recogniser_network
 from leafscout.recognisers.shapes import HEADS, RECOGNISERS, RecogniserShape
 from leafscout.training.recogniser_recipe import RECOGNISER_RECIPES, choose_recogniser_recipe
@@ -27,9 +29,63 @@ def test_names_and_sizes_are_sound(name: str) -> None:
 
 @pytest.mark.parametrize("index", range(8))
 def test_every_efficientnet_is_named(index: int) -> None:
-    check_backbone_name(choose_recogniser_recipe(
-        "efficientnet", {"encoder": f"efficientnet_b{index}"}
-    ).encoder)  # fmt: skip
+    check_backbone_name(FULL_SIZE[f"b{index}"].encoder)
+
+
+FULL_SIZE = {
+    **{name: make() for name, make in RECOGNISER_RECIPES.items()},
+    **{
+        f"b{index}": choose_recogniser_recipe(
+            "efficientnet", {"encoder": f"efficientnet_b{index}", "photo_px": side}
+        )
+        for index, side in enumerate((224, 240, 260, 300, 380, 456, 528, 600))
+    },
+}
+
+
+@pytest.mark.parametrize("name", FULL_SIZE)
+def test_networks_have_the_shapes_promised(name: str) -> None:
+    """At full size, and batches of theirs, but with no numbers in them: shapes alone."""
+    recipe = FULL_SIZE[name]
+    side, batch = recipe.photo_px, recipe.batch
+    with torch.device("meta"):
+        network = build_recogniser_network(recipe.shape(), LABELS).train()
+        photos, truth = torch.zeros(batch, 3, side, side), torch.zeros(batch, LABELS)
+        out = network(photos)
+        loss = network.loss(photos, truth)
+        logits, places = PhotoGraph(network.eval())(torch.zeros(side, side, 3, dtype=torch.uint8))
+    cells = math.ceil(side / network.encoder.stride)
+    assert out.logits.shape == network.learning_logits(out, truth).shape == (batch, LABELS)
+    assert out.feature_map.shape == (batch, network.encoder.channels, cells, cells)
+    width = recipe.features if recipe.polarised else network.encoder.channels
+    assert out.features.shape == (batch, width)
+    assert loss.shape == ()
+    assert logits.shape == (LABELS,)
+    judged = not recipe.polarised and recipe.head == "linear"
+    assert places.shape == ((LABELS, cells, cells) if judged else (LABELS, 0, 0))
+    patches = any(kind in recipe.encoder for kind in ("vit", "eva"))
+    assert network.encoder.stride == (16 if patches else 32)
+
+
+@pytest.mark.parametrize(
+    ("photo_px", "cells", "stride"),
+    [
+        (224, 7, 32),
+        (300, 10, 32),
+        (260, 9, 32),
+        (600, 19, 32),
+        (64, 2, 32),
+        (65, 3, 32),
+        (98, 5, 20),
+    ],
+)
+def test_places_are_as_wide_as_the_network_has_them(photo_px: int, cells: int, stride: int) -> None:
+    assert find_stride(photo_px, cells) == stride
+
+
+def test_patches_of_any_side_are_places() -> None:
+    with torch.device("meta"):
+        assert ImageEncoder("vit_small_patch14_dinov2", 98).stride == 14
 
 
 @pytest.mark.parametrize("name", SMALL)

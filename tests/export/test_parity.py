@@ -8,12 +8,24 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from leafscout.diagnosis.calibrate import Calibration
 from leafscout.errors import InputError
-from leafscout.export.parity import ROUNDING, Limits, Parity, PhotoParity, compare_on_photo
+from leafscout.export.parity import (
+    ROUNDING,
+    Limits,
+    Parity,
+    PhotoParity,
+    answer_photo,
+    compare_models,
+    compare_on_photo,
+    compare_with_answers,
+)
 from leafscout.glance.choose import ChoiceRule
 from leafscout.model import GlanceAndFocus, GlanceEvidence, Rules, TileEvidence
+from leafscout.photos.decode import open_photo
+from leafscout.recogniser_model import PhotoAnswer, RecogniserModel
 from leafscout.types import Photo, Pixels
 
 RULES = Rules(
@@ -82,6 +94,51 @@ def test_the_cosine_is_that_of_all_logits_that_both_saw() -> None:
     assert Parity((other,)).logit_cosine == pytest.approx(dot / math.sqrt(one * two))
     assert "Cosine of the logits: 1.00000." in Parity((same,)).sentences()[0]
     assert Parity((SAME,)).logit_cosine is None
+
+
+class OneLook:
+    """A recogniser that always says the same."""
+
+    def __init__(self, *logits: float) -> None:
+        self.logits = np.array(logits, dtype=np.float32)
+
+    def run(self, _: Pixels) -> PhotoAnswer:
+        return PhotoAnswer(self.logits, np.empty((len(self.logits), 0, 0), np.float32))
+
+
+def compare_looks(folder: Path, one: OneLook, other: OneLook) -> list[Parity]:
+    """Compared at once, and with answers that were given before."""
+    path = folder / "leaf.png"
+    Image.fromarray(np.zeros((128, 128, 3), dtype=np.uint8)).save(path)
+    reference, exported = (RecogniserModel(network, RULES) for network in (one, other))
+    before = [answer_photo(reference, open_photo(path))]
+    return [
+        compare_models(reference, exported, [path]),
+        compare_with_answers(before, exported, [path]),
+    ]
+
+
+def test_of_one_look_nothing_is_said_of_tiles_and_scouts(tmp_path: Path) -> None:
+    for parity in compare_looks(tmp_path, OneLook(1.0, -2.0), OneLook(1.0, 2.0)):
+        said = " ".join(parity.sentences())
+        assert said.startswith("Compared with PyTorch on 1 photos: other labels on 1. Largest ")
+        assert "Other labels: leaf.png." in said
+        with pytest.raises(
+            InputError, match=r"The largest change of a probability is 0\.76\. R"
+        ) as no:
+            parity.check(FP32)
+        for words in (said, str(no.value)):
+            assert "scout" not in words
+            assert "tiles" not in words
+        assert parity.max_scout_change == 0.0
+        assert parity.photos[0].logit_products == (-3.0, 5.0, 5.0), "its own logits alone"
+
+
+def test_two_networks_still_say_what_they_chose() -> None:
+    said = Parity((SAME,)).sentences()[0]
+    assert (
+        "other tiles read in 0. Largest change of a probability: 1e-06, of the scout's: 1e" in said
+    )
 
 
 def test_tiles_that_one_alone_read_do_not_count() -> None:

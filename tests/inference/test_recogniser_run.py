@@ -26,12 +26,20 @@ from leafscout.recogniser_model import UNJUDGED, RecogniserModel, lay_over_photo
 from leafscout.recogniser_networks import TorchPhotoNetwork
 from leafscout.reports.run_report import write_run_report
 from leafscout.training.plan import PlanWishes, make_plan
+from leafscout.training.recogniser_recipe import RECOGNISER_RECIPES
 from leafscout.training.run import TrainOptions, train
 from leafscout.training.teacher import load_teacher
 
 OPTIONS = TrainOptions(threads=1, workers=1, seed=2)
 SMALL = {"epochs": 2, "photo_px": 64, "batch": 4, "features": 8}
-RECIPES = ("small_efficientnet", "small_eva_stn", "small_arc_psa_swin")
+RECIPES = sorted(name for name in RECOGNISER_RECIPES if name.startswith("small_"))
+SMALLER = {
+    "efficientnet": {},
+    "efficientnet_g16": {},
+    "eva_stn": {"encoder": "small_eva"},
+    "arc_psa_swin": {"encoder": "small_swin"},
+}
+"""Recipe → what a training of seconds replaces of it, beside the size of the photo."""
 
 
 @pytest.fixture(scope="module", params=RECIPES)
@@ -65,6 +73,23 @@ def test_the_run_folder_says_what_it_holds(any_run: Path) -> None:
     assert {"val_loss", "val_f1", "val_map", "val_acc"} <= set(header.split(","))
     assert len(rows) == 2
     assert (any_run / "model" / "recogniser.safetensors").is_file()
+
+
+def test_every_recipe_is_trained_here() -> None:
+    assert {*RECIPES, *SMALLER} == set(RECOGNISER_RECIPES)
+
+
+@pytest.mark.parametrize("recipe", sorted(SMALLER))
+def test_a_large_recipe_trains_on_small_photos(
+    used_photos: Path, tmp_path: Path, recipe: str
+) -> None:
+    """With its own losses, batches and rates; from chance, and where it must, a small encoder."""
+    settings = {"photo_px": 64, "epochs": 1, "pretrained": "no", **SMALLER[recipe]}
+    run = train(used_photos, tmp_path / "run", recipe=recipe, overrides=settings, options=OPTIONS)
+    assert read_manifest(run / "model").family == "recogniser"
+    probs = leafscout.load(run).diagnose(used_photos / "1.png").diagnosis.label_probs
+    assert probs.shape == (2,)
+    assert np.isfinite(probs).all()
 
 
 def test_a_photo_gets_the_same_answer_alone_in_a_folder_and_as_pixels(
@@ -110,7 +135,8 @@ def test_it_is_explained(any_run: Path, used_photos: Path, method: str | None) -
 
 def test_attention_is_shown_where_there_is_some(any_run: Path, used_photos: Path) -> None:
     encoder = read_manifest(any_run / "model").expert
-    wanted = {"small_eva": "rollout", "small_swin": "window-attention"}.get(encoder)
+    attention = {"small_eva": "rollout", "small_vit": "rollout", "small_swin": "window-attention"}
+    wanted = attention.get(encoder)
     question = Question(labels=("rust",), method=wanted or "rollout")
     model = leafscout.load(any_run)
     if wanted is None:
@@ -120,13 +146,17 @@ def test_attention_is_shown_where_there_is_some(any_run: Path, used_photos: Path
         assert explain_photo(model, used_photos / "1.png", question).views[0].method == wanted
 
 
-def test_what_it_cannot_do_it_says(any_run: Path, tmp_path: Path) -> None:
+def test_what_it_cannot_do_it_says(any_run: Path) -> None:
     with pytest.raises(InputError, match="one network without scout and expert"):
         _ = leafscout.load(any_run).core
     with pytest.raises(InputError, match="single precision"):
         export_run(any_run, ExportOptions(int8=True))
-    with pytest.raises(InputError, match="as it is"):
-        make_plan(tmp_path, PlanWishes(recipe="small_vit"))
+
+
+@pytest.mark.parametrize("recipe", sorted(RECOGNISER_RECIPES))
+def test_no_plan_is_made_for_one_look(recipe: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"as it is: leafscout train PHOTOS --recipe {recipe}"):
+        make_plan(tmp_path, PlanWishes(recipe=recipe))
 
 
 @pytest.mark.parametrize("target", ["onnx", "openvino"])
@@ -138,6 +168,10 @@ def test_an_exported_one_answers_as_the_run_does(
     options = ExportOptions(target, out=tmp_path / "out", photos=(used_photos,))
     made = export_run(any_run, options)
     assert made.parity.max_prob_change < 1e-4
+    said = " ".join(made.parity.sentences())
+    assert "Compared with PyTorch on 8 photos" in said
+    assert "scout" not in said
+    assert "tiles" not in said
     exported, own = leafscout.load(tmp_path / "out"), leafscout.load(any_run)
     for path in sorted(used_photos.glob("*.png"))[:2]:
         one, other = exported.diagnose(path).diagnosis, own.diagnose(path).diagnosis

@@ -1,8 +1,12 @@
 """Whole-photo recognisers: every small one through the same checks."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from leafscout.evaluation.comparison import macro_f1
+from leafscout.evaluation.scores import plain_weights
 from leafscout.losses.arcface import ArcFaceHead
 from leafscout.recognisers.shapes import RECOGNISERS, RecogniserShape
 from leafscout.recognisers.whole_photo import Recogniser, build_recogniser
@@ -91,6 +95,25 @@ def test_arcface_learns_a_few_photos_by_heart() -> None:
         optimiser.step()
     with torch.no_grad():  # batch statistics: those of these very photos
         assert torch.equal((network(photos).logits > 0).long(), truth)
+
+
+def test_swin_with_arcface_learns_every_combination_of_five_labels_by_heart() -> None:
+    """Judged as in a diagnosis: without batch statistics and without the margin."""
+    shape = replace(RECOGNISERS["small_arc_psa_swin"], photo_px=64, features=32)
+    network = Recogniser(shape, 5)
+    photos = 255 * torch.rand(32, 3, 64, 64)
+    truth = (torch.arange(32)[:, None] >> torch.arange(5)) % 2
+    optimiser = torch.optim.AdamW(network.parameters(), lr=3e-3)
+    network.train()
+    for _ in range(60):
+        optimiser.zero_grad()
+        network.loss(photos, truth.float()).backward()
+        optimiser.step()
+    network.eval()
+    with torch.no_grad():
+        found = (network(photos).logits > 0).long()
+    assert torch.equal(found, truth)
+    assert macro_f1(truth.numpy() > 0, found.numpy() > 0, plain_weights(32))[0] == 1.0
 
 
 def test_class_centres_are_unit_vectors() -> None:

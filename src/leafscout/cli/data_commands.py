@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,10 +22,14 @@ from leafscout.cli.options import (
     Seed,
     Workers,
     parse_size,
+    read_settings,
     set_limits,
 )
 from leafscout.cli.screen import show_progress
 from leafscout.errors import InputError
+
+if TYPE_CHECKING:
+    from leafscout.training.any_recipe import AnyRecipe
 
 _SHEET_PHOTOS = 6
 
@@ -91,6 +95,23 @@ def check(
             show_default=False,
         ),
     ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="With --augmentations: draw what a training with this recipe would see.",
+            show_default=False,
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="With --recipe: any setting of it, such as hue_jitter=0.1. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Find unreadable, duplicated and leaking photos and bad labels, before training does.
@@ -101,6 +122,7 @@ def check(
     from leafscout.photos.labels import DEFAULT_HEALTHY_NAMES
 
     set_limits(max_megapixels)
+    chosen = _choose_drawn_recipe(augmentations, recipe, settings or [])
     with show_progress("checking") as progress:
         found = check_data(
             data,
@@ -116,12 +138,38 @@ def check(
         for line in found.lines():
             typer.echo(line)
     if augmentations is not None:
-        _draw_augmentations(augmentations, data, photos, healthy or DEFAULT_HEALTHY_NAMES)
+        _draw_augmentations(augmentations, data, photos, healthy or DEFAULT_HEALTHY_NAMES, chosen)
     raise typer.Exit(1 if found.refuses_training else 0)
 
 
+def _choose_drawn_recipe(
+    augmentations: Path | None, recipe: str | None, settings: Sequence[str]
+) -> AnyRecipe | None:
+    """The recipe whose training is to be drawn; None for the changes that tiles usually get.
+
+    Raises:
+        InputError: an option without the one it belongs to, or no such recipe or setting.
+    """
+    if settings and recipe is None:
+        raise InputError("--set changes a recipe. Name one with --recipe, or leave --set out.")
+    if recipe is None:
+        return None
+    if augmentations is None:
+        raise InputError(
+            "--recipe says whose augmentations are drawn. Add --augmentations FILE, or leave "
+            "--recipe out."
+        )
+    from leafscout.training.any_recipe import choose_any_recipe
+
+    return choose_any_recipe(recipe, read_settings(settings))
+
+
 def _draw_augmentations(
-    file: Path, data: Path, photos_root: Path | None, healthy_names: Sequence[str]
+    file: Path,
+    data: Path,
+    photos_root: Path | None,
+    healthy_names: Sequence[str],
+    recipe: AnyRecipe | None,
 ) -> None:
     """A contact sheet of photos from all over the table, those that can be read."""
     from leafscout.errors import PhotoError
@@ -136,14 +184,20 @@ def _draw_augmentations(
     shown = []
     for path in table.paths[:: max(1, len(table) // _SHEET_PHOTOS)]:
         try:
-            shown.append(decode_photo(path).pixels)
+            shown.append(decode_photo(path))
         except PhotoError:
             continue
         if len(shown) == _SHEET_PHOTOS:
             break
     if not shown:
         raise InputError(f"None of the photos that {data} names can be read.")
-    write_picture(file, draw_augmentation_sheet(shown))
+    if recipe is None:
+        sheet = draw_augmentation_sheet([photo.pixels for photo in shown])
+    else:
+        from leafscout.training.recipe_sheet import draw_recipe_sheet
+
+        sheet = draw_recipe_sheet(shown, recipe)
+    write_picture(file, sheet)
     typer.echo(f"Augmentations of {len(shown)} photos: {file}", err=True)
 
 

@@ -13,12 +13,35 @@ from leafscout.diagnosis.calibrate import sigmoid
 from leafscout.errors import InputError
 from leafscout.model import Core
 from leafscout.photos.decode import open_photo
+from leafscout.recogniser_model import RecogniserModel
 from leafscout.types import Evidence, FloatArray, Photo
 
 ROUNDING = 1e-4
 """The largest change of a probability that may come from adding in another order."""
 
 NAMED = 5
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a model chooses to look at closely, in the words of a comparison.
+
+    Attributes:
+        parts: what it looks at or leaves out.
+        chooser: what decides that.
+    """
+
+    parts: str
+    chooser: str
+
+
+TILES = Choice("tiles", "the scout")
+"""The choice of two networks."""
+
+
+def find_choice(model: Core) -> Choice | None:
+    """What a model chooses to look at; None for one look at the whole photo."""
+    return None if isinstance(model, RecogniserModel) else TILES
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,10 +51,10 @@ class PhotoAnswer:
     Attributes:
         name: the photo.
         probs: (labels,) probabilities.
-        choice_probs: probabilities that decide which tiles are read.
+        choice_probs: probabilities that decide which tiles are read; none where nothing is chosen.
         read: (tiles,) which were.
         tile_logits: (tiles, labels) of the expert; NaN where it did not look.
-        glance_logits: (labels,) of the scout.
+        glance_logits: (labels,) of the scout; none where there is no scout.
     """
 
     name: str
@@ -49,7 +72,8 @@ class PhotoParity:
     Attributes:
         name: the photo.
         prob_change: largest change of a label's probability, 0..1.
-        scout_change: largest change of a probability that decides which tiles are read, 0..1.
+        scout_change: largest change of a probability that decides which tiles are read, 0..1; 0
+            where nothing is chosen.
         decision_changed: another set of labels was found.
         choice_changed: other tiles were read.
         near_threshold: a label's probability lies within the rounding of its threshold.
@@ -97,10 +121,12 @@ class Parity:
     Attributes:
         photos: one result a photo.
         rounding: changes up to this count as rounding.
+        choice: what both choose to look at; None where they choose nothing.
     """
 
     photos: tuple[PhotoParity, ...]
     rounding: float = ROUNDING
+    choice: Choice | None = TILES
 
     @property
     def max_prob_change(self) -> float:
@@ -178,31 +204,38 @@ class Parity:
         )
 
     def _figures(self) -> str:
+        largest = f"The largest change of a probability is {self.max_prob_change:.2g}"
+        if self.choice is None:
+            return f"{largest}."
         return (
-            f"The largest change of a probability is {self.max_prob_change:.2g}, the largest of "
-            f"the scout's {self.max_scout_change:.2g}; other tiles were read in "
-            f"{len(self.choices_changed)} photos."
+            f"{largest}, the largest of {self.choice.chooser}'s {self.max_scout_change:.2g}; other "
+            f"{self.choice.parts} were read in {len(self.choices_changed)} photos."
+        )
+
+    def _summary(self) -> str:
+        labels = (
+            f"Compared with PyTorch on {len(self.photos)} photos: other labels on "
+            f"{len(self.decisions_changed)}"
+        )
+        largest = f"Largest change of a probability: {self.max_prob_change:.2g}"
+        if self.choice is None:
+            return f"{labels}. {largest}."
+        return (
+            f"{labels}, other {self.choice.parts} read in {len(self.choices_changed)}. {largest}, "
+            f"of {self.choice.chooser}'s: {self.max_scout_change:.2g}."
         )
 
     def sentences(self) -> tuple[str, ...]:
-        """The comparison in words."""
-        summary = (
-            f"Compared with PyTorch on {len(self.photos)} photos: other labels on "
-            f"{len(self.decisions_changed)}, other tiles read in {len(self.choices_changed)}. "
-            f"Largest change of a probability: {self.max_prob_change:.2g}, of the scout's: "
-            f"{self.max_scout_change:.2g}."
-        )
+        """The comparison in words, of what the models have."""
+        summary = self._summary()
         if self.logit_cosine is not None:
             summary += f" Cosine of the logits: {self.logit_cosine:.5f}."
-        lines = [summary]
-        for what, names in (
-            ("Other labels", self.decisions_changed),
-            ("Other tiles", self.choices_changed),
-            ("So near a threshold that rounding decides", self.borderline),
-        ):
-            if names:
-                lines.append(f"{what}: {_some(names)}.")
-        return tuple(lines)
+        named = {"Other labels": self.decisions_changed}
+        if self.choice is not None:
+            named[f"Other {self.choice.parts}"] = self.choices_changed
+        named["So near a threshold that rounding decides"] = self.borderline
+        lines = [f"{what}: {_some(names)}." for what, names in named.items() if names]
+        return (summary, *lines)
 
 
 def compare_models(
@@ -228,7 +261,7 @@ def compare_models(
         found.append(compare_on_photo(reference, exported, open_photo(path)))
         if show is not None:
             show(index + 1, len(photos))
-    return Parity(tuple(found))
+    return Parity(tuple(found), choice=find_choice(exported))
 
 
 def compare_with_answers(
@@ -246,7 +279,8 @@ def compare_with_answers(
         tuple(
             _compare(answer, answer_photo(exported, open_photo(path)), thresholds)
             for answer, path in zip(answers, photos, strict=True)
-        )
+        ),
+        choice=find_choice(exported),
     )
 
 
@@ -259,13 +293,14 @@ def compare_on_photo(reference: Core, exported: Core, photo: Photo) -> PhotoPari
 def answer_photo(model: Core, photo: Photo) -> PhotoAnswer:
     """Diagnose one photo and keep what parity needs."""
     evidence, _ = model.forward(photo)
+    chooses, none = find_choice(model) is not None, np.empty(0, dtype=np.float32)
     return PhotoAnswer(
         name=Path(photo.source).name,
         probs=model.label_probs(evidence),
-        choice_probs=_choice_probs(evidence),
+        choice_probs=_choice_probs(evidence) if chooses else none,
         read=evidence.read,
         tile_logits=evidence.tile_logits,
-        glance_logits=evidence.glance_logits,
+        glance_logits=evidence.glance_logits if chooses else none,
     )
 
 
@@ -303,7 +338,7 @@ def _choice_probs(evidence: Evidence) -> FloatArray:
 
 
 def _largest_change(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
-    change = float(np.abs(one.astype(np.float64) - other.astype(np.float64)).max())
+    change = float(np.abs(one.astype(np.float64) - other.astype(np.float64)).max(initial=0.0))
     return change if np.isfinite(change) else np.inf  # not a number is never near one
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ class ImageEncoder(nn.Module):
         name: as given.
         photo_px: as given.
         channels: of the map.
-        stride: pixels of the photo per cell.
+        stride: pixels of the photo per cell; the last cell may reach beyond the photo.
 
     Raises:
         InputError: a side that is not made of whole patches; see also
@@ -90,13 +91,30 @@ class ImageEncoder(nn.Module):
             seen = self(torch.zeros(1, 3, photo_px, photo_px))
         self.network.train(was_training)
         self.channels = int(seen.shape[1])
-        self.stride = photo_px // int(seen.shape[3])
+        cells = int(seen.shape[3])
+        grid = getattr(getattr(self.network, "patch_embed", None), "grid_size", (0, 0))
+        patches = grid[1] == cells  # they fill the photo, whatever their side
+        self.stride = photo_px // cells if patches else find_stride(photo_px, cells)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(batch, 3, photo_px, photo_px) pixels 0..255 → (batch, channels, rows, columns)."""
         network: Any = self.network
         features = network.forward_features((pixels.float() - self.mean) / self.std)
         return lay_out_features(features, network)
+
+
+def find_stride(photo_px: int, cells: int) -> int:
+    """Pixels per cell of a map that begins where the photo does.
+
+    Networks halve a side again and again and round up, so 300 px become 10 cells of 32, the last of
+    which reaches beyond the photo.
+
+    Args:
+        photo_px: side of the photo, from 1.
+        cells: along it, from 1.
+    """
+    halved: int = 2 ** math.ceil(math.log2(photo_px / cells))
+    return halved if (cells - 1) * halved < photo_px else -(-photo_px // cells)
 
 
 def lay_out_features(features: Tensor, network: Any) -> Tensor:

@@ -10,6 +10,7 @@ from leafscout.diagnosis.pooling import POOLINGS
 from leafscout.errors import InputError, describe_unknown
 from leafscout.recognisers.gate_kinds import GATE_KINDS
 from leafscout.training.recipes import StageSettings
+from leafscout.training.stage_settings import read_value
 
 BUDGETS = {
     "bottleneck": "what each gate says costs its divergence from a prior that keeps little",
@@ -119,6 +120,7 @@ def choose_gated_recipe(name: str, overrides: Mapping[str, Any] | None = None) -
         )
     epochs = given.pop("epochs", None)
     if epochs is not None:
+        epochs = read_value("epochs", epochs, 1)
         if epochs < 1:
             raise InputError(f"Expected at least 1 epoch, but got {epochs}.")
         warmup = min(recipe.gate_warmup_epochs, epochs // 2)
@@ -134,6 +136,7 @@ def choose_gated_recipe(name: str, overrides: Mapping[str, Any] | None = None) -
                 f"There is no setting called {key!r} in the recipe {name!r}. Expected one of: "
                 f"{', '.join(known)}."
             )
+    given = {key: read_value(key, value, getattr(recipe, key)) for key, value in given.items()}
     recipe = replace(recipe, **given)
     _check(recipe)
     return recipe

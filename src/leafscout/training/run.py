@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 import leafscout
-from leafscout.errors import InputError, describe_unknown
+from leafscout.errors import InputError
 from leafscout.evaluation.thresholds import describe_unfitted
 from leafscout.focus.expert import Expert
 from leafscout.glance.scout import Scout
@@ -32,6 +32,7 @@ from leafscout.photos.decode import open_photo
 from leafscout.photos.fingerprint import fingerprint_many, near_duplicate_groups
 from leafscout.photos.labels import DEFAULT_HEALTHY_NAMES, LabelTable, read_labels
 from leafscout.photos.splits import merge_groups, split_photos
+from leafscout.training.any_recipe import check_recipe_name
 from leafscout.training.distil_settings import check_teacher_kind
 from leafscout.training.feature_teaching import hire_feature_tutor, load_feature_teacher
 from leafscout.training.fit_rules import fit_rules
@@ -41,7 +42,7 @@ from leafscout.training.gated_run import build_network, check_gated_options, tra
 from leafscout.training.learn_familiarity import learn_familiarity
 from leafscout.training.loop import LoopOptions
 from leafscout.training.progress import TrainingProgress
-from leafscout.training.recipes import RECIPES, VAL_FRAC, Recipe, choose_recipe
+from leafscout.training.recipes import VAL_FRAC, Recipe, choose_recipe
 from leafscout.training.recogniser_recipe import (
     RECOGNISER_RECIPES,
     RecogniserRecipe,
@@ -160,9 +161,7 @@ def train(
     teacher = None
     if options.teacher is not None:
         teacher = load_teacher(Path(options.teacher), options.teacher_kind, choose_device())
-    if recipe not in RECIPES:
-        known = (*RECIPES, *GATED_RECIPES, *RECOGNISER_RECIPES)
-        raise InputError(describe_unknown("recipe", recipe, known, nearest=2))
+    check_recipe_name(recipe)
     chosen = choose_recipe(recipe, take_sizes(overrides, teacher))
     with progress or TrainingProgress() as shown:
         return _Run(Path(data), Path(out), chosen, options, shown, teacher).train()
