@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from leafscout.diagnosis.pooling import ATTENTION_POOLINGS, EMPTY_BAG_LOGIT, pool_tiles
-from leafscout.glance.view import glance_size_px_hw, take_glance
+from leafscout.glance.view import GLANCE_STEP_PX, glance_size_px_hw, take_glance
 from leafscout.model import ReadTiles, Rules
 from leafscout.types import Evidence, FloatArray, Photo, Pixels, Tiles
 
@@ -38,6 +38,30 @@ class TokenAnswer(NamedTuple):
     attention_logits: FloatArray
 
 
+class EarlyAnswer(NamedTuple):
+    """What the early layers and the gate say about one view.
+
+    Attributes:
+        token_values: (rows, columns, width) of the tokens.
+        gate_logits: (rows, columns).
+    """
+
+    token_values: FloatArray
+    gate_logits: FloatArray
+
+
+class LaterAnswer(NamedTuple):
+    """What the later layers say about the tokens that they are given.
+
+    Attributes:
+        token_logits: (tokens, labels) evidence.
+        attention_logits: (tokens, labels); zeros where the pooling does not read it.
+    """
+
+    token_logits: FloatArray
+    attention_logits: FloatArray
+
+
 class TokenNetwork(Protocol):
     """A runtime that can run early layers, gate and later layers."""
 
@@ -58,6 +82,67 @@ class TokenNetwork(Protocol):
     def count_tokens(self, view_px_hw: tuple[int, int]) -> int:
         """Tokens of a view of this size."""
         ...
+
+
+CELLS_PX = (GLANCE_STEP_PX, 2 * GLANCE_STEP_PX)
+"""Sides of the cells that multiply-adds of convolutions are counted by, in pixels of the view."""
+
+
+@dataclass(frozen=True)
+class TokenMacs:
+    """Multiply-adds of an integrated network as a closed form: no graph has to be counted.
+
+    Convolutions count by the cells of their maps: finer ones by those of ``GLANCE_STEP_PX``, the
+    others by those of twice that, begun ones counted whole. What is done to each token counts by
+    tokens, and attention by pairs of them.
+
+    Attributes:
+        fixed: whatever the size.
+        per_cell: of the early layers, per cell of ``GLANCE_STEP_PX`` a side.
+        per_coarse_cell: of the early layers, per cell of twice that.
+        per_token: of the early layers and the gate.
+        per_token_pair: of the early layers' attention, times the tokens squared.
+        per_kept: of the later layers.
+        per_kept_pair: of the later layers' attention, times the tokens kept squared.
+    """
+
+    fixed: int
+    per_cell: int
+    per_coarse_cell: int
+    per_token: int
+    per_token_pair: int
+    per_kept: int
+    per_kept_pair: int
+
+    def count(self, view_px_hw: tuple[int, int], tokens: int, kept: int) -> int:
+        """Multiply-adds for a view of this size.
+
+        Args:
+            view_px_hw: height and width in pixels.
+            tokens: of the view.
+            kept: by the gate.
+        """
+        cells, coarse = (count_grid(view_px_hw, side) for side in CELLS_PX)
+        return (
+            self.fixed
+            + self.per_cell * cells
+            + self.per_coarse_cell * coarse
+            + self.per_token * tokens
+            + self.per_token_pair * tokens**2
+            + self.per_kept * kept
+            + self.per_kept_pair * kept**2
+        )
+
+
+def count_grid(view_px_hw: tuple[int, int], token_px: int) -> int:
+    """Tokens of a view, or its cells of any size: those at its border may reach beyond it.
+
+    Args:
+        view_px_hw: height and width of the view in pixels.
+        token_px: side of a token in pixels of the view.
+    """
+    rows, columns = (-(-side // token_px) for side in view_px_hw)
+    return rows * columns
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from leafscout.errors import InputError
-from leafscout.gated_model import TokenAnswer
+from leafscout.gated_model import TokenAnswer, count_grid
 from leafscout.networks import to_batch
 from leafscout.nn.backbones import build_backbone
 from leafscout.recognisers.gated_transformer import GatedTransformer
@@ -94,26 +94,29 @@ class TorchTokenNetwork:
 
     def count_tokens(self, view_px_hw: tuple[int, int]) -> int:
         """Tokens of a view of this size."""
-        rows, columns = (-(-side // self.network.stride) for side in view_px_hw)
-        return rows * columns
+        return count_grid(view_px_hw, self.network.stride)
 
     def count_macs(self, view_px_hw: tuple[int, int], tokens_kept: int) -> int:
         """Multiply-adds for a view of this size of which so many tokens are kept.
 
-        Those of the early layers and the gate are counted once a size. Those of the later layers
-        are a·k + b·k² for k tokens, exactly: two counts give a and b.
+        Those of the early layers and the gate are counted once a size.
         """
         if view_px_hw not in self._early_macs:
             view = torch.zeros(1, 3, *view_px_hw, device=self.device)
             with torch.no_grad(), FlopCounterMode(display=False) as counter:
                 self.network.gate(self.network.embed(view).values)
             self._early_macs[view_px_hw] = int(counter.get_total_flops()) // 2
+        linear, square = self.later_macs()
+        return self._early_macs[view_px_hw] + linear * tokens_kept + square * tokens_kept**2
+
+    def later_macs(self) -> tuple[int, int]:
+        """Multiply-adds of the later layers: a and b of a·k + b·k² for k tokens, exactly."""
         if not self._later_macs:
             once, twice = (count_later_macs(self.network, count, self.device) for count in (8, 16))
             square = (twice - 2 * once) // (2 * 8 * 8)
             self._later_macs.extend([(once - square * 64) // 8, square])
         linear, square = self._later_macs
-        return self._early_macs[view_px_hw] + linear * tokens_kept + square * tokens_kept**2
+        return linear, square
 
 
 def count_later_macs(network: GatedTransformer, tokens: int, device: torch.device) -> int:

@@ -90,6 +90,19 @@ class ParityEntry(BaseModel):
     logit_cosine: float | None = None
 
 
+class TokenMacsEntry(BaseModel):
+    """``leafscout.gated_model.TokenMacs`` as JSON."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    fixed: int
+    per_cell: int
+    per_coarse_cell: int
+    per_token: int
+    per_token_pair: int
+    per_kept: int
+    per_kept_pair: int
+
+
 class ExportEntry(BaseModel):
     """What an exported model is made of and made from.
 
@@ -101,6 +114,7 @@ class ExportEntry(BaseModel):
         calibration_tiles: tiles of those photos.
         fp32_layers: network → its convolutions that stay in single precision in an int8 model,
             beside the last ones; those that rounding would harm most.
+        token_macs: what its multiply-adds are counted by; of an integrated model alone.
         parity: how it compared with what it was made from.
     """
 
@@ -111,6 +125,7 @@ class ExportEntry(BaseModel):
     calibration_photos: int
     calibration_tiles: int
     fp32_layers: dict[str, tuple[str, ...]] = {}
+    token_macs: TokenMacsEntry | None = None
     parity: ParityEntry
 
 
@@ -264,6 +279,8 @@ class Manifest(BaseModel):
             raise ValueError(f"there is no pooling called {self.pooling!r}")
         if self.gate is not None and self.recogniser is not None:
             raise ValueError("a model is either gated or a recogniser")
+        if self.export is not None and (self.gate is None) != (self.export.token_macs is None):
+            raise ValueError("expected export.token_macs of an integrated model, and of no other")
         if self.familiarity is not None and len(self.familiarity.prior) != len(self.labels):
             raise ValueError("expected one value a label in familiarity.prior")
         if self.promise is not None and self.promise.choice != self.choice:

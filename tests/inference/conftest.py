@@ -3,6 +3,7 @@ but it is always the same."""
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,11 @@ import torch
 from PIL import Image
 
 from leafscout.diagnosis.calibrate import Calibration
+from leafscout.gated_model import GatedModel
 from leafscout.glance.choose import ChoiceRule
 from leafscout.inference.answer import Failure, PhotoDiagnosis
 from leafscout.inference.export_run import ExportOptions, export_run
-from leafscout.inference.load import load
+from leafscout.inference.load import Model, load
 from leafscout.model import Rules
 from leafscout.networks import build_expert, build_scout
 from leafscout.photos.decode import decode_photo
@@ -23,6 +25,7 @@ from leafscout.photos.labels import read_labels
 from leafscout.photos.tiles import lay_tiles
 from leafscout.training.fit_rules import READ_EVERYTHING, FittedRules
 from leafscout.training.recipes import choose_recipe
+from leafscout.training.run import TrainOptions, train
 from leafscout.training.run_folder import PLAN_VERSION, open_run, save_model, write_splits
 from leafscout.types import Cost, Diagnosis, LesionBox
 
@@ -115,6 +118,33 @@ def exported_run(used_photos: Path, tmp_path_factory: pytest.TempPathFactory) ->
     run = write_untrained_run(tmp_path_factory.mktemp("runs") / "exported_run", used_photos)
     export_run(run, ExportOptions(threads=1))
     return run
+
+
+@pytest.fixture(scope="session")
+def gated_run(used_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the integrated variant, trained for a moment; must not be changed."""
+    return train(
+        used_photos,
+        tmp_path_factory.mktemp("gated") / "run",
+        recipe="gated",
+        overrides={"epochs": 2, "glance_px": 128, "width": 16, "later_blocks": 1},
+        options=TrainOptions(threads=1, workers=1, seed=2),
+    )
+
+
+@pytest.fixture(scope="session")
+def with_threshold() -> Callable[[Model, float], Model]:
+    """The same integrated model whose gate keeps tokens from another probability on."""
+
+    def choose(model: Model, threshold_prob: float) -> Model:
+        core = model.recogniser
+        assert isinstance(core, GatedModel)
+        choice = replace(core.rules.choice, threshold_prob=threshold_prob)
+        return Model(
+            replace(core, rules=replace(core.rules, choice=choice)), model.manifest, model.run
+        )
+
+    return choose
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,6 @@ from leafscout.errors import InputError
 from leafscout.gated_model import lay_tokens
 from leafscout.inference.answer import PhotoDiagnosis
 from leafscout.inference.evaluate import evaluate_run
-from leafscout.inference.export_run import ExportOptions, export_run
 from leafscout.inference.stage_times import ONE_NETWORK_STAGES, bench_model, find_models
 from leafscout.manifest import read_manifest
 from leafscout.reports.run_report import write_run_report
@@ -22,12 +21,7 @@ from leafscout.training.run import TrainOptions, train
 
 OPTIONS = TrainOptions(threads=1, workers=1, seed=2)
 SMALL = {"epochs": 2, "glance_px": 128, "width": 16, "later_blocks": 1}
-
-
-@pytest.fixture(scope="module")
-def gated_run(used_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("gated") / "run"
-    return train(used_photos, out, recipe="gated", overrides=SMALL, options=OPTIONS)
+"""As ``gated_run`` was trained."""
 
 
 def test_the_run_folder_says_what_it_holds(gated_run: Path) -> None:
@@ -84,8 +78,6 @@ def test_its_steps_are_timed(gated_run: Path, used_photos: Path) -> None:
 def test_what_needs_scout_and_expert_says_so(gated_run: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="one network without scout and expert"):
         _ = leafscout.load(gated_run).core
-    with pytest.raises(InputError, match="one network without scout and expert"):
-        export_run(gated_run, ExportOptions())
     with pytest.raises(InputError, match="as it is"):
         make_plan(tmp_path, PlanWishes(recipe="gated"))
 

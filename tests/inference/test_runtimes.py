@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+import torch
 
 import leafscout
 from leafscout.errors import InputError
-from leafscout.inference.graph_networks import GraphNetworks, usable_cores
+from leafscout.gated_model import TokenMacs
+from leafscout.inference.graph_networks import GraphNetworks, GraphTokenNetwork, usable_cores
 from leafscout.inference.runtimes import find_model, list_exports
 from leafscout.manifest import Manifest, seal_manifest, sha256_of
 from leafscout.networks import TorchNetworks
@@ -167,3 +169,37 @@ def test_what_a_runtime_gives_out_may_be_overwritten() -> None:
     found = GraphNetworks(scout=expert, expert=expert).run_expert(tiles)
     np.testing.assert_array_equal(found.tile_logits, [[0, 0], [1, 1], [2, 2]])
     assert found.place_logits.shape == (3, 2, 1, 1)
+
+
+def draw_tokens(*gate_logits: float) -> GraphTokenNetwork:
+    """A network of one row of tokens whose values are their numbers, in memory used again."""
+    memory = np.zeros((len(gate_logits), 1), dtype=np.float32)
+
+    def early(_: np.ndarray) -> list[np.ndarray]:
+        values = np.arange(len(gate_logits), dtype=np.float32)[None, :, None]
+        return [values, np.array([gate_logits], dtype=np.float32)]
+
+    def later(values: np.ndarray) -> list[np.ndarray]:
+        memory[: len(values)] = values
+        return [memory[: len(values)], memory[: len(values)]]
+
+    return GraphTokenNetwork(early, later, 1, 16, TokenMacs(1, 0, 0, 10, 0, 100, 1000))
+
+
+def test_answers_about_tokens_are_not_overwritten_either() -> None:
+    network, view = draw_tokens(-3.0, 2.0, 3.0), np.zeros((16, 48, 3), np.uint8)
+    some, everything = network.run(view, 0.5), network.run(view, 0.5, read_all=True)
+    np.testing.assert_array_equal(some.read, [False, True, True])
+    np.testing.assert_array_equal(some.token_logits, [[1.0], [2.0]])
+    np.testing.assert_array_equal(everything.token_logits, [[0.0], [1.0], [2.0]])
+    assert (some.rows, some.columns) == (1, 3)
+    assert network.count_macs((16, 48), 2) == 1 + 3 * 10 + 2 * 100 + 4 * 1000
+
+
+def test_a_gate_that_hesitates_is_read_as_pytorch_reads_it() -> None:
+    """Next to a half, single precision knows no difference."""
+    logits = (-1e-9, 0.0, 1e-9, -1e-3, 1e-3)
+    found = draw_tokens(*logits).run(np.zeros((16, 80, 3), np.uint8), 0.5).read
+    torch_says = torch.sigmoid(torch.tensor(logits)) >= 0.5
+    np.testing.assert_array_equal(found, torch_says.numpy())
+    np.testing.assert_array_equal(found, [True, True, True, False, True])

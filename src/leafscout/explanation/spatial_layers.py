@@ -115,7 +115,8 @@ def choose_layer(passes: list[LayerPass], labels: int, name: str | None = None) 
     """The layer to explain at: the last one whose places all the evidence hangs on.
 
     Not the evidence itself, where that has places; and not behind the last attention of a network
-    that reads its class token, where no other token has a say any more.
+    that reads its class token, where no other token has a say any more. Where no layer's places
+    have a say, as in a photo of which nothing was kept, it is the last one with places at all.
 
     Args:
         passes: of ``pass_back``.
@@ -131,10 +132,10 @@ def choose_layer(passes: list[LayerPass], labels: int, name: str | None = None) 
                 return one
         some = ", ".join(one.layer.name for one in choose_stages(passes)) or "none"
         raise InputError(f"There is no layer with places called {name!r}. Some there are: {some}.")
-    fit = [one for one in passes if _is_wide(one.layer, labels) and _speaks_for_places(one)]
+    fit = [one for one in passes if _is_wide(one.layer, labels)]
     if not fit:
         raise InputError("This network has no layer with places to explain at.")
-    return fit[-1]
+    return next((one for one in reversed(fit) if _speaks_for_places(one)), fit[-1])
 
 
 def choose_stages(passes: list[LayerPass], most: int = 12) -> list[LayerPass]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,11 +14,13 @@ from torch import Tensor, nn
 from leafscout.errors import InputError
 from leafscout.export.quiet import quiet_logs
 from leafscout.focus.expert import Expert
+from leafscout.gated_model import EarlyAnswer, LaterAnswer
 from leafscout.glance.scout import Scout
 from leafscout.glance.view import GLANCE_STEP_PX
 from leafscout.model import GlanceEvidence, TileEvidence
 from leafscout.recogniser_model import PhotoAnswer
 from leafscout.recogniser_networks import PhotoGraph
+from leafscout.recognisers.gated_transformer import GatedTransformer
 from leafscout.recognisers.whole_photo import Recogniser
 
 OPSET = 20
@@ -26,7 +29,17 @@ OPSET = 20
 _LARGEST_GLANCE_PX = 1 << 14
 _MOST_TILES = 1 << 16
 _OTHER_SIZES = ((3, 9), (12, 16))
+_MOST_TOKENS = 1 << 20
+_OTHER_COUNTS = (1, 7, 150)
 _SIZE_TOLERANCE = 1e-2
+_ONE_SIZE = (
+    "cannot be written as ONNX: its graph is right for glances of one size alone. Train with "
+    "another backbone, for example mobilenetv2_100, or use the run as it is."
+)
+_ONE_COUNT = (
+    "cannot be written as ONNX: its graph is right for one number of tokens alone. Train with "
+    "another stem, for example tiny, or use the run as it is."
+)
 
 
 _Network = TypeVar("_Network", bound=nn.Module)
@@ -71,6 +84,46 @@ class ExpertGraph(nn.Module):
         return out.tile_logits, attention_logits, out.place_logits
 
 
+class EarlyGraph(nn.Module):
+    """The early layers and the gate: one view in, the fields of ``EarlyAnswer`` out.
+
+    Args:
+        network: in evaluation mode.
+    """
+
+    def __init__(self, network: GatedTransformer) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, view: Tensor) -> tuple[Tensor, Tensor]:
+        """(height, width, 3) bytes → values (rows, columns, width), gate logits (rows, columns)."""
+        tokens = self.network.embed(view.permute(2, 0, 1)[None])
+        grid = tokens.rows, tokens.columns
+        values, logits = tokens.values[0], self.network.gate(tokens.values)[0]
+        return values.reshape(*grid, values.shape[1]), logits.reshape(grid)
+
+
+class LaterGraph(nn.Module):
+    """The later layers: values of the tokens kept in, the fields of ``LaterAnswer`` out.
+
+    Args:
+        network: in evaluation mode.
+        attention: see ``ExpertGraph``.
+    """
+
+    def __init__(self, network: GatedTransformer, *, attention: bool = True) -> None:
+        super().__init__()
+        self.network = network
+        self.attention = attention
+
+    def forward(self, token_values: Tensor) -> tuple[Tensor, Tensor]:
+        """(tokens, width) values → evidence and attention logits, (tokens, labels) each."""
+        found = self.network.read(token_values[None])
+        evidence = found.token_logits[0]
+        attention = found.attention_logits[0] if self.attention else torch.zeros_like(evidence)
+        return evidence, attention
+
+
 def write_scout_graph(scout: Scout, path: Path) -> None:
     """Write the scout for glances of any size in steps of ``GLANCE_STEP_PX``.
 
@@ -81,38 +134,80 @@ def write_scout_graph(scout: Scout, path: Path) -> None:
     Raises:
         InputError: when a part of it cannot be written as ONNX.
     """
+    what = f"The scout, on the backbone {scout.backbone.name!r},"
+    names = "glance", GlanceEvidence._fields
+    graph = ScoutGraph(prepare_network(scout))
+    _write_graph(graph, _example_view(), _any_view(), path, what=what, names=names)
+    _check_other_sizes(graph, path, _draw_views(), names, f"{what} {_ONE_SIZE}")
+
+
+def write_token_graphs(
+    network: GatedTransformer, early: Path, later: Path, *, attention: bool = True
+) -> None:
+    """Write an integrated network as two graphs, between which dropped tokens leave.
+
+    Args:
+        network: trained.
+        early: of the ONNX file of early layers and gate, for views of any size in steps of
+            ``GLANCE_STEP_PX``.
+        later: of the ONNX file of the later layers, for any number of tokens.
+        attention: see ``write_expert_graph``.
+
+    Raises:
+        InputError: when a part of it cannot be written as ONNX.
+    """
+    what = f"The integrated network, on the stem {network.stem.name!r},"
+    prepared = prepare_network(network)
+    names = "view", EarlyAnswer._fields
+    graph = EarlyGraph(prepared)
+    _write_graph(graph, _example_view(), _any_view(), early, what=what, names=names)
+    _check_other_sizes(graph, early, _draw_views(), names, f"{what} {_ONE_SIZE}")
+    names, rest = ("token_values", LaterAnswer._fields), LaterGraph(prepared, attention=attention)
+    any_count = {0: torch.export.Dim("tokens", min=1, max=_MOST_TOKENS)}
+    generator = torch.Generator().manual_seed(0)
+    values = [
+        torch.randn(count, network.width, generator=generator) for count in (2, *_OTHER_COUNTS)
+    ]
+    _write_graph(rest, values[0], any_count, later, what=what, names=names)
+    _check_other_sizes(rest, later, values, names, f"{what} {_ONE_COUNT}")
+
+
+def _example_view() -> Tensor:
+    return torch.zeros(16 * GLANCE_STEP_PX, 12 * GLANCE_STEP_PX, 3, dtype=torch.uint8)
+
+
+def _any_view() -> dict[int, Any]:
+    """The sides of a view that a graph is for, any in steps of ``GLANCE_STEP_PX``."""
     step, most = GLANCE_STEP_PX, _LARGEST_GLANCE_PX // GLANCE_STEP_PX
     rows, columns = (torch.export.Dim(name, min=2, max=most) for name in ("rows", "columns"))
-    _write_graph(
-        ScoutGraph(prepare_network(scout)),
-        torch.zeros(16 * step, 12 * step, 3, dtype=torch.uint8),
-        {0: step * rows, 1: step * columns},
-        path,
-        what=f"The scout, on the backbone {scout.backbone.name!r},",
-        names=("glance", GlanceEvidence._fields),
-    )
-    _check_other_sizes(scout, path)
+    return {0: step * rows, 1: step * columns}
 
 
-def _check_other_sizes(scout: Scout, path: Path) -> None:
-    """The exporter may take a number that follows from the example's size for a constant."""
-    network = ScoutGraph(prepare_network(scout))
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+def _draw_views() -> list[Tensor]:
+    """Noise of other sizes than the example's."""
     generator = torch.Generator().manual_seed(0)
-    for rows, columns in _OTHER_SIZES:
-        size = (rows * GLANCE_STEP_PX, columns * GLANCE_STEP_PX, 3)
-        glance = torch.randint(0, 256, size, dtype=torch.uint8, generator=generator)
+    sizes = [(rows * GLANCE_STEP_PX, columns * GLANCE_STEP_PX, 3) for rows, columns in _OTHER_SIZES]
+    return [torch.randint(0, 256, size, dtype=torch.uint8, generator=generator) for size in sizes]
+
+
+def _check_other_sizes(
+    graph: nn.Module,
+    path: Path,
+    inputs: Sequence[Tensor],
+    names: tuple[str, tuple[str, ...]],
+    refusal: str,
+) -> None:
+    """The exporter may take a number that follows from the example's size for a constant."""
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    given, wanted = names
+    for one in inputs:
         with torch.no_grad():
-            expected = network(glance)
-        found = session.run(list(GlanceEvidence._fields), {"glance": glance.numpy()})
-        for one, other in zip(found, expected, strict=True):
+            expected = graph(one)
+        found = session.run(list(wanted), {given: one.numpy()})
+        for values, other in zip(found, expected, strict=True):
             scale = 1.0 + float(other.abs().max())
-            if float((torch.from_numpy(one) - other).abs().max()) > _SIZE_TOLERANCE * scale:
-                raise InputError(
-                    f"The scout, on the backbone {scout.backbone.name!r}, cannot be written as "
-                    "ONNX: its graph is right for glances of one size alone. Train with another "
-                    "backbone, for example mobilenetv2_100, or use the run as it is."
-                )
+            if float((torch.from_numpy(values) - other).abs().max()) > _SIZE_TOLERANCE * scale:
+                raise InputError(refusal)
 
 
 def write_expert_graph(expert: Expert, tile_px: int, path: Path, *, attention: bool = True) -> None:

@@ -131,9 +131,7 @@ def explain_photo(model: Model, photo: PhotoSource, question: Question) -> Photo
     diagnosis = answer.diagnosis
     asked = _choose_labels(question.labels, diagnosis.labels, diagnosis)
     views = take_views(model, answer.photo, diagnosis)
-    notes = []
-    if not diagnosis.read.any():
-        notes.append("No tile was read: the glance alone decided, and only it is explained.")
+    notes = [view.note for view in views if view.note is not None]
     found: list[ViewHeat] = []
     refused: list[str] = []
     for view in views:
@@ -195,11 +193,14 @@ def ask_view(
 
 
 def _to_cells(maps: torch.Tensor, method: str) -> FloatArray:
-    """(images, labels, rows, columns): an absolute method's probabilities; heat as it is else."""
+    """(images, labels, rows, columns): probabilities of an absolute method; else heat as it is.
+
+    Places and cells of layers stay; pixels are averaged.
+    """
     if METHODS[method].absolute:
         maps = torch.sigmoid(maps)
     longest = max(maps.shape[2:])
-    if longest > MOST_CELLS:
+    if longest > MOST_CELLS and METHODS[method].kind == "pixels":
         shrink = MOST_CELLS / longest
         rows, columns = (max(1, round(shrink * side)) for side in maps.shape[2:])
         maps = F.adaptive_avg_pool2d(maps, (rows, columns))

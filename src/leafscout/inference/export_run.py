@@ -23,7 +23,7 @@ from leafscout.export.parity import (
     compare_models,
     compare_with_answers,
 )
-from leafscout.inference.export_recogniser import export_recogniser
+from leafscout.inference.export_one_network import export_one_network
 from leafscout.inference.own_answers import copy_own_answers
 from leafscout.inference.run_photos import find_run_photos, list_named_photos
 from leafscout.inference.runtimes import (
@@ -46,6 +46,12 @@ RUNTIME_OF: dict[str, Literal["onnxruntime", "openvino"]] = {
     "openvino": "openvino",
 }
 """What ``--to`` may be → the runtime of what is written."""
+
+ONE_NETWORK = {
+    "recogniser": "a recogniser of whole photos",
+    "gated": "an integrated model, one network that drops tokens on the way",
+}
+"""Families of one network for the whole photo → what such a model is."""
 
 PARITY_PHOTOS = 64
 CALIBRATION_PHOTOS = 64
@@ -135,16 +141,16 @@ def export_run(
     _check_target(options)
     source = _find_source(run)
     photos = _parity_photos(run, options)
-    if options.int8 and source.manifest.recogniser is not None:
+    what = ONE_NETWORK.get(source.manifest.family)
+    if options.int8 and what is not None:
         raise InputError(
-            f"{run} holds a recogniser of whole photos, which is exported in single precision "
-            "alone. Leave --int8 out."
+            f"{run} holds {what}, which is exported in single precision alone. Leave --int8 out."
         )
     calibration = _calibration_photos(run, options) if options.int8 else []
     out = options.out or _default_folder(run, options)
     with new_folder(out) as folder:
-        if source.manifest.recogniser is not None:
-            entry, parity = export_recogniser(
+        if what is not None:
+            entry, parity = export_one_network(
                 source, folder, photos, RUNTIME_OF[options.target], limits,
                 threads=options.threads, say=say, show=show,
             )  # fmt: skip

@@ -31,7 +31,7 @@ def open_onnx_networks(folder: Path, threads: int) -> GraphNetworks:
 
 
 def open_onnx_graph(path: Path, outputs: tuple[str, ...], threads: int) -> RunGraph:
-    """Open one graph that takes pixels.
+    """Open one graph of one input.
 
     Args:
         path: of the ONNX file.
@@ -58,8 +58,8 @@ def open_onnx_graph(path: Path, outputs: tuple[str, ...], threads: int) -> RunGr
             f"({type(error).__name__}). Update onnxruntime, or export the model again."
         ) from error
 
-    def run(pixels: Pixels) -> list[FloatArray]:
-        found: list[FloatArray] = session.run(list(outputs), {given: pixels})
+    def run(values: Pixels | FloatArray) -> list[FloatArray]:
+        found: list[FloatArray] = session.run(list(outputs), {given: values})
         return found
 
     return run

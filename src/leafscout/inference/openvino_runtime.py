@@ -28,7 +28,7 @@ def open_openvino_networks(folder: Path, threads: int) -> GraphNetworks:
 
 
 def open_openvino_graph(path: Path, outputs: tuple[str, ...], threads: int) -> RunGraph:
-    """Open one graph that takes pixels.
+    """Open one graph of one input.
 
     Args:
         path: of the XML file.
@@ -53,8 +53,8 @@ def open_openvino_graph(path: Path, outputs: tuple[str, ...], threads: int) -> R
             "Update openvino, or export the model again."
         ) from error
 
-    def run(pixels: Pixels) -> list[FloatArray]:
-        request.infer([pixels])
+    def run(values: Pixels | FloatArray) -> list[FloatArray]:
+        request.infer([values])
         return [request.get_tensor(name).data for name in outputs]
 
     return run

@@ -7,7 +7,7 @@ are, and lays the answer back over the photo. Another family of models plugs in 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -19,7 +19,10 @@ from leafscout.errors import InputError
 from leafscout.explanation.heat_pictures import HeatOverPhoto
 from leafscout.explanation.lesion_map import lay_places, lesion_cell_px
 from leafscout.focus.tile_reader import read_tiles
-from leafscout.glance.view import take_square
+from leafscout.gated_model import GatedModel
+from leafscout.gated_networks import TorchTokenNetwork
+from leafscout.glance.view import take_glance, take_square
+from leafscout.inference.deployed_tokens import DeployedTokens
 from leafscout.inference.load import Model
 from leafscout.model import GlanceAndFocus
 from leafscout.networks import TorchNetworks, to_batch
@@ -34,6 +37,11 @@ LayHeat = Callable[[FloatArray, bool], HeatOverPhoto]
 sees them → over the photo."""
 
 
+NOTHING_READ = "No tile was read: the glance alone decided, and only it is explained."
+NOTHING_KEPT = (
+    "No token was kept: the gate dropped all of the photo, so no place of it speaks for a label."
+)
+
 _Networks = TypeVar("_Networks")
 
 
@@ -42,11 +50,12 @@ class View:
     """What one network of a model saw of one photo.
 
     Attributes:
-        name: ``tiles`` or ``glance``; ``photo`` of a recogniser.
+        name: ``tiles`` or ``glance``; ``photo`` of one network for the whole photo.
         network: in evaluation mode.
         pixels: (images, 3, height, width) 0..255.
         loudest: which image to show layer by layer.
         lay: from heat on the images to heat over the photo.
+        note: what a reader must know of it; None where there is nothing.
     """
 
     name: str
@@ -54,6 +63,7 @@ class View:
     pixels: Tensor
     loudest: int
     lay: LayHeat
+    note: str | None = None
 
 
 def take_views(model: Model, photo: Photo, diagnosis: Diagnosis) -> list[View]:
@@ -65,20 +75,20 @@ def take_views(model: Model, photo: Photo, diagnosis: Diagnosis) -> list[View]:
         diagnosis: what the model said about it.
 
     Raises:
-        InputError: when the model is an exported one, or of a family without views.
+        InputError: when the model is an exported one.
     """
     core: object = model.recogniser
     if isinstance(core, RecogniserModel):
         return [_view_photo(core, _look_inside(model, core.network, TorchPhotoNetwork), photo)]
+    if isinstance(core, GatedModel):
+        runtime = _look_inside(model, core.network, TorchTokenNetwork)
+        return [_view_tokens(core, runtime, photo, diagnosis)]
     if not isinstance(core, GlanceAndFocus):
-        raise InputError(
-            f"The model in {model.run} is of a family that cannot be explained yet. "
-            "Give the run of another recipe, for example tiny."
-        )
+        raise TypeError(f"Expected a model of a known family, but got {type(core).__name__}.")
     networks = _look_inside(model, core.networks, TorchNetworks)
     glance = _view_glance(core, networks, photo)
     if not diagnosis.read.any():
-        return [glance]
+        return [replace(glance, note=NOTHING_READ)]
     return [_view_tiles(core, networks, photo, diagnosis), glance]
 
 
@@ -105,6 +115,35 @@ def _view_photo(core: RecogniserModel, runtime: TorchPhotoNetwork, photo: Photo)
         return HeatOverPhoto(over[0, 0].numpy(), (float(height), float(width)))
 
     return View("photo", without_transformer(runtime.network), framed, 0, lay)
+
+
+def _view_tokens(
+    core: GatedModel, runtime: TorchTokenNetwork, photo: Photo, diagnosis: Diagnosis
+) -> View:
+    """The view of an integrated model: heat of tokens is laid where they lie in the photo."""
+    tiles, cell_px = diagnosis.tiles, diagnosis.lesion_map_px
+    rules = core.rules
+    pixels = take_glance(photo, rules.glance_px).pixels
+
+    def lay(heat: FloatArray, of_places: bool) -> HeatOverPhoto:
+        if heat.shape[1:] != (tiles.rows, tiles.columns):  # of pixels: the view is the whole photo
+            height, width = photo.size_px_hw
+            return HeatOverPhoto(heat[0], (float(height), float(width)))
+        shown = diagnosis.read if of_places else np.ones_like(diagnosis.read)
+        over = lay_places(
+            tiles, shown, heat.reshape(-1, 1, 1, 1)[shown], cell_px=cell_px
+        )  # fmt: skip
+        covered = over.shape[1] * cell_px, over.shape[2] * cell_px
+        return HeatOverPhoto(over[0], covered, _looked_at(diagnosis, cell_px))
+
+    return View(
+        name="photo",
+        network=DeployedTokens(runtime.network, rules.choice.threshold_prob, rules.pooling).eval(),
+        pixels=_stack(pixels[None], runtime.device),
+        loudest=0,
+        lay=lay,
+        note=None if diagnosis.read.any() else NOTHING_KEPT,
+    )
 
 
 def _view_tiles(

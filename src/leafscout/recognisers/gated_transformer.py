@@ -101,7 +101,7 @@ class GatedTransformer(nn.Module):
     def embed(self, pixels: Tensor) -> Tokens:
         """(photos, 3, height, width) 0..255 → tokens of the early layers."""
         features = self.project(self.stem(pixels))
-        rows, columns = int(features.shape[2]), int(features.shape[3])
+        rows, columns = features.shape[2], features.shape[3]  # unknown while a graph is drawn
         values = features.flatten(2).transpose(1, 2)
         for block in self.early:
             values = run_block(block, values, None)
