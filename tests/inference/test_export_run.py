@@ -19,6 +19,7 @@ from leafscout.cli import app
 from leafscout.errors import InputError
 from leafscout.export import openvino_graphs
 from leafscout.focus.expert import Expert, ExpertOutput
+from leafscout.inference.run_photos import find_run_photos
 from leafscout.manifest import Manifest, read_manifest, seal_manifest, sha256_of
 from leafscout.types import Diagnosis
 
@@ -240,7 +241,7 @@ def test_photos_that_are_gone(copied_run: Path) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), "data": str(copied_run / "gone")}))
     said = refused(copied_run)
     assert "cannot be used:" in said
-    assert ".png is not there. Name photos with --photos." in said
+    assert "gone now. Name photos with --photos." in said
 
 
 def test_weights_that_were_changed(copied_run: Path) -> None:
@@ -356,3 +357,20 @@ def test_real_photos_get_the_same_answer(
     exported = leafscout.load(exported_run / "exports" / "onnx", threads=1)
     for path in photos:
         assert_alike(exported.diagnose(path).diagnosis, reference.diagnose(path).diagnosis)
+
+
+def test_photos_beside_a_label_file_are_found_where_the_labels_found_them(
+    untrained_run: Path, used_photos: Path, tmp_path: Path
+) -> None:
+    """Label files may name photos that lie in a folder ``images`` beside them."""
+    data = tmp_path / "data"
+    (data / "images").mkdir(parents=True)
+    for photo in used_photos.glob("*.png"):
+        shutil.copy(photo, data / "images" / photo.name)
+    shutil.copy(used_photos / "labels.csv", data / "labels.csv")
+    path = untrained_run / "plan.json"
+    plan = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**plan, "data": str(data)}), encoding="utf-8")
+    found = find_run_photos(untrained_run, "val", option="--photos")
+    assert [one.parent.name for one in found] == ["images", "images"]
+    assert all(one.is_file() for one in found)

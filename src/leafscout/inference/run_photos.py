@@ -33,17 +33,18 @@ def find_run_photos(run: Path, split: str, *, option: str) -> list[Path]:
     from leafscout.training.run_folder import read_plan
 
     plan = read_plan(run)
-    names = [name for name, one in read_splits(run) if one == split]
-    data = Path(plan["data"])
-    root = plan.get("photos_root") or (data if data.is_dir() else data.parent)
-    photos = [Path(root) / name for name in names]
-    missing = next((photo for photo in photos if not photo.is_file()), None)
-    if missing is not None or not photos:
-        what = f"{missing} is not there" if missing else f"it has none for {split!r}"
-        raise InputError(
-            f"The photos that {run} was made with cannot be used: {what}. "
-            f"Name photos with {option}."
+    try:
+        train, validation = read_own_parts(
+            run, plan, tuple(plan["labels"]), why=f"Its {split!r} photos are among"
         )
+    except InputError as error:
+        raise InputError(
+            f"The photos that {run} was made with cannot be used: {error} "
+            f"Name photos with {option}."
+        ) from error
+    photos = list((train if split == "train" else validation).paths)
+    if not photos:
+        raise InputError(f"{run} was made without {split} photos. Name photos with {option}.")
     return photos
 
 
@@ -63,7 +64,7 @@ def read_own_parts(
     """
     data = Path(plan["data"])
     if not data.exists():
-        raise InputError(f"{why} the photos that {run} was made with, but {data} is gone.")
+        raise InputError(f"{why} the photos that {run} was made with, but there is no {data} now.")
     table = read_labels(
         data,
         healthy_names=plan["healthy_names"],
