@@ -35,6 +35,13 @@ def features(
     ] = OwnPhotos.TRAIN,
     count: Annotated[int, typer.Option(min=1, help="Nearest photos shown of each.")] = 5,
     most: Annotated[int, typer.Option(min=2, help="Look at this many photos at most.")] = 400,
+    label_pictures: Annotated[
+        bool,
+        typer.Option(
+            "--label-pictures",
+            help="Also make a picture of each label that the networks answer to most; slow.",
+        ),
+    ] = False,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -59,7 +66,7 @@ def features(
     from leafscout.reports.run_report import write_run_report
 
     new_figure(1, 1)  # a missing matplotlib is said before the work, not after it
-    wishes = FeatureWishes(split.value, count, most, seed)
+    wishes = FeatureWishes(split.value, count, most, seed, label_pictures)
     asked = find_photos(photos) if photos else []
     model = load(run, threads=threads)
     with show_progress("looking", redirect=not as_json) as show:

@@ -24,7 +24,9 @@ from leafscout.evaluation.feature_space import (
 )
 from leafscout.evaluation.json_values import JsonValue
 from leafscout.evaluation.scores import Floats
+from leafscout.explanation.activation_maximisation import maximise_label
 from leafscout.explanation.filters import draw_filters, first_filters
+from leafscout.explanation.heat_pictures import draw_mosaic_of, write_below
 from leafscout.explanation.neighbours import Neighbour, draw_neighbours
 from leafscout.inference.load import Model
 from leafscout.inference.photo_features import Box, Reader, feature_readers, read_features
@@ -135,12 +137,14 @@ class FeatureWishes:
         count: neighbours of a photo.
         most: photos at most, drawn at random beyond it.
         seed: of that draw and of t-SNE.
+        label_pictures: also draw what each label looks like to the networks; takes longer.
     """
 
     split: Literal["train", "val"] = "train"
     count: int = 5
     most: int = 400
     seed: int = 0
+    label_pictures: bool = False
 
 
 class _Seen(NamedTuple):
@@ -192,6 +196,8 @@ def study_features(
     views, pictures = [], []
     for reader, some, of_asked in zip(readers, seen, questions, strict=True):
         pictures += _draw_first_layer(reader)
+        if wishes.label_pictures:
+            pictures += _draw_labels(reader, model.labels, wishes.seed)
         if len(some) <= max(LEAST_PHOTOS - 1, wishes.count):
             notes.append(
                 f"{reader.view}: only {len(some)} photos were looked at, too few to be laid out."
@@ -298,6 +304,22 @@ def _draw_first_layer(reader: Reader) -> list[FeaturePicture]:
         "answers to most, grey where it does not care."
     )
     return [FeaturePicture(f"filters_{reader.view}", caption, drawn)]
+
+
+def _draw_labels(reader: Reader, labels: Sequence[str], seed: int) -> list[FeaturePicture]:
+    if reader.side_px is None:
+        return []
+    side_px = reader.side_px
+    drawn = [
+        write_below(maximise_label(reader.network, index, side_px, seed=seed), label)
+        for index, label in enumerate(labels)
+    ]
+    caption = (
+        f"Pictures made, step by step, for the evidence of each label, by the network behind "
+        f"{reader.view}. They show colours and shapes that it answers to, and no photo."
+    )
+    pixels = draw_mosaic_of(drawn, min(4, len(drawn)))
+    return [FeaturePicture(f"labels_{reader.view}", caption, pixels)]
 
 
 def _draw_nearest(

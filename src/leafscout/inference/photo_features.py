@@ -37,6 +37,9 @@ class SeenFeature(NamedTuple):
     box_px_xyxy: Box
 
 
+LARGEST_SQUARE_PX = 256
+"""Scouts and experts read squares of any size; a smaller one is drawn for sooner."""
+
 Pick: TypeAlias = Callable[[Tensor, Tensor, Tiles, NDArray[np.bool_]], SeenFeature]
 """What a head read and what it said, the grid over the photo, and (tiles,) which were read."""
 
@@ -52,6 +55,8 @@ class Reader:
         head: of the network.
         centres: (labels, features) the directions in which the evidence of each label grows.
         pick: which of what the head read is the photo's.
+        side_px: of a square that the network can be shown by itself; None where it judges
+            tokens and no whole picture.
     """
 
     view: str
@@ -60,6 +65,7 @@ class Reader:
     head: nn.Module
     centres: FloatArray
     pick: Pick
+    side_px: int | None = None
 
 
 def feature_readers(model: Model) -> tuple[Reader, ...]:
@@ -76,7 +82,17 @@ def feature_readers(model: Model) -> tuple[Reader, ...]:
     if isinstance(core, RecogniserModel) and isinstance(core.network, TorchPhotoNetwork):
         network = core.network.network
         centres = network.class_centres().cpu().numpy()
-        return (Reader("photo", "the whole photo", network, network.head, centres, _pick_whole),)
+        return (
+            Reader(
+                "photo",
+                "the whole photo",
+                network,
+                network.head,
+                centres,
+                _pick_whole,
+                core.rules.glance_px,
+            ),
+        )
     if isinstance(core, GatedModel) and isinstance(core.network, TorchTokenNetwork):
         gated = core.network.network
         words = "the kept token with the most evidence of any label"
@@ -87,9 +103,16 @@ def feature_readers(model: Model) -> tuple[Reader, ...]:
         place = "the place with the most evidence of any label, in the tiles that were read"
         # The scout's head gives a score, evidence of tiles, and, last, evidence of the photo.
         of_photo = _directions(scout.head)[-labels:]
+        of_tile, of_glance = (
+            min(side, LARGEST_SQUARE_PX) for side in (core.rules.tile_px, core.rules.glance_px)
+        )
         return (
-            Reader("tiles", place, expert, expert.head, _directions(expert.head), _pick_place),
-            Reader("glance", "the whole glance", scout, scout.head, of_photo, _pick_whole),
+            Reader(
+                "tiles", place, expert, expert.head, _directions(expert.head), _pick_place, of_tile
+            ),
+            Reader(
+                "glance", "the whole glance", scout, scout.head, of_photo, _pick_whole, of_glance
+            ),
         )
     raise InputError(
         f"The model in {model.run} is an exported one, whose networks cannot be looked into. "
