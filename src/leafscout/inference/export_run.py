@@ -135,20 +135,15 @@ def export_run(
     _check_target(options)
     source = _find_source(run)
     photos = _parity_photos(run, options)
-    if options.int8 and source.manifest.recogniser is not None:
-        raise InputError(
-            f"{run} holds a recogniser of whole photos, which is exported in single precision "
-            "alone. Leave --int8 out."
-        )
     calibration = _calibration_photos(run, options) if options.int8 else []
     out = options.out or _default_folder(run, options)
     with new_folder(out) as folder:
         if source.manifest.recogniser is not None:
-            entry, parity = export_recogniser(
+            entry, parity, notes = export_recogniser(
                 source, folder, photos, RUNTIME_OF[options.target], limits,
+                calibration=calibration if options.int8 else None,
                 threads=options.threads, say=say, show=show,
             )  # fmt: skip
-            notes: tuple[str, ...] = ()
         else:
             export = _Export(source, _open_on_cpu(source, options.threads), folder, options, say)
             entry, parity, notes = export.make(calibration, photos, limits, show)
@@ -233,7 +228,7 @@ class _Export:
             rounded = round_until_alike(
                 sources,
                 self.files,
-                seen,
+                seen.inputs(),
                 lambda: compare_with_answers(answers, self.open_exported(), photos),
                 limits,
                 threads=self.options.threads,
