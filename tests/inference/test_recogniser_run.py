@@ -149,8 +149,11 @@ def test_attention_is_shown_where_there_is_some(any_run: Path, used_photos: Path
 def test_what_it_cannot_do_it_says(any_run: Path) -> None:
     with pytest.raises(InputError, match="one network without scout and expert"):
         _ = leafscout.load(any_run).core
-    with pytest.raises(InputError, match="single precision"):
-        export_run(any_run, ExportOptions(int8=True))
+    convolutions = "efficientnet" in read_manifest(any_run / "model").expert
+    why = "at least 30 photos to calibrate int8 on, but got " if convolutions else "little would be"
+    with pytest.raises(InputError, match=why):
+        export_run(any_run, ExportOptions(int8=True, threads=1))
+    assert not (any_run / "exports").exists()
 
 
 @pytest.mark.parametrize("recipe", sorted(RECOGNISER_RECIPES))
@@ -183,6 +186,39 @@ def test_an_exported_one_answers_as_the_run_does(
     assert times.tiles_read == 1
     with pytest.raises(InputError, match="cannot be looked into"):
         explain_photo(exported, used_photos / "1.png", Question(labels=("rust",)))
+
+
+@pytest.fixture(scope="module")
+def many_photos(
+    photo_writer: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    rows = [(f"{number}.png", "rust") for number in range(30)]
+    return photo_writer(tmp_path_factory.mktemp("many") / "photos", rows, seed=8)
+
+
+@pytest.mark.parametrize("target", ["onnx", "openvino"])
+def test_int8_says_nearly_the_same_in_fewer_bytes(
+    stn_run: Path, many_photos: Path, used_photos: Path, tmp_path: Path, target: str
+) -> None:
+    if target == "openvino" and importlib.util.find_spec("openvino") is None:
+        pytest.skip("OpenVINO is not installed")
+    made = export_run(
+        stn_run,
+        ExportOptions(
+            target, int8=True, out=tmp_path / "out", photos=(used_photos,), threads=1,
+            calibration=(many_photos,), max_changed=0.5,
+        ),
+    )  # fmt: skip
+    entry = read_manifest(tmp_path / "out").export
+    assert entry is not None
+    assert (entry.precision, entry.calibration_photos, entry.calibration_tiles) == ("int8", 30, 30)
+    assert entry.fp32_layers == {"recogniser": ()}
+    assert "of fp32's." in made.notes[0]
+    assert 0.0 < made.parity.max_prob_change < 0.1
+    assert "scout" not in " ".join((*made.parity.sentences(), *made.notes))
+    times = bench_model(find_models(tmp_path / "out")[0], [used_photos / "1.png"], threads=1)
+    assert times.name == f"{RUNTIME_OF[target]} int8"
+    assert sorted(one.name for one in (tmp_path / "out").iterdir() if one.is_dir()) == []
 
 
 def test_evidence_of_places_is_that_of_the_photo(stn_run: Path, used_photos: Path) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from leafscout.diagnosis.calibrate import sigmoid
 from leafscout.errors import InputError
+from leafscout.gated_model import GatedModel
 from leafscout.model import Core
 from leafscout.photos.decode import open_photo
 from leafscout.recogniser_model import RecogniserModel
@@ -35,12 +36,14 @@ class Choice:
     chooser: str
 
 
-TILES = Choice("tiles", "the scout")
-"""The choice of two networks."""
+TILES, TOKENS = Choice("tiles", "the scout"), Choice("tokens", "the gate")
+"""The choices of two networks, and of one that drops tokens on the way."""
 
 
 def find_choice(model: Core) -> Choice | None:
     """What a model chooses to look at; None for one look at the whole photo."""
+    if isinstance(model, GatedModel):
+        return TOKENS
     return None if isinstance(model, RecogniserModel) else TILES
 
 
@@ -184,12 +187,14 @@ class Parity:
         changed = [one.name for one in clear if one.decision_changed]
         most = limits.decisions_frac * len(self.photos)
         if len(changed) > most:
+            # Any change of a probability is allowed to int8 alone, unless it is limited by hand.
+            rounded = ", or export without --int8, or calibrate with more photos"
+            remedies = rounded if limits.prob_change is None else ""
             return (
                 f"The exported model decides otherwise than the PyTorch model on {len(changed)} "
                 f"of {len(self.photos)} photos ({_some(changed)}), and at most "
                 f"{limits.decisions_frac:.1%} may change. Nothing was written. {self._figures()} "
-                "Raise --max-changed if that is good enough, or export without --int8, or "
-                "calibrate with more photos."
+                f"Raise --max-changed if that is good enough{remedies}."
             )
         if limits.prob_change is None:
             return None
@@ -293,14 +298,14 @@ def compare_on_photo(reference: Core, exported: Core, photo: Photo) -> PhotoPari
 def answer_photo(model: Core, photo: Photo) -> PhotoAnswer:
     """Diagnose one photo and keep what parity needs."""
     evidence, _ = model.forward(photo)
-    chooses, none = find_choice(model) is not None, np.empty(0, dtype=np.float32)
+    choice, none = find_choice(model), np.empty(0, dtype=np.float32)
     return PhotoAnswer(
         name=Path(photo.source).name,
         probs=model.label_probs(evidence),
-        choice_probs=_choice_probs(evidence) if chooses else none,
+        choice_probs=_choice_probs(evidence) if choice else none,
         read=evidence.read,
         tile_logits=evidence.tile_logits,
-        glance_logits=evidence.glance_logits if chooses else none,
+        glance_logits=evidence.glance_logits if choice == TILES else none,
     )
 
 

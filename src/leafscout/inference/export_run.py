@@ -47,12 +47,6 @@ RUNTIME_OF: dict[str, Literal["onnxruntime", "openvino"]] = {
 }
 """What ``--to`` may be → the runtime of what is written."""
 
-ONE_NETWORK = {
-    "recogniser": "a recogniser of whole photos",
-    "gated": "an integrated model, one network that drops tokens on the way",
-}
-"""Families of one network for the whole photo → what such a model is."""
-
 PARITY_PHOTOS = 64
 CALIBRATION_PHOTOS = 64
 INT8_DECISIONS_FRAC = 0.02
@@ -141,20 +135,20 @@ def export_run(
     _check_target(options)
     source = _find_source(run)
     photos = _parity_photos(run, options)
-    what = ONE_NETWORK.get(source.manifest.family)
-    if options.int8 and what is not None:
+    if options.int8 and source.manifest.family == "gated":
         raise InputError(
-            f"{run} holds {what}, which is exported in single precision alone. Leave --int8 out."
+            f"{run} holds an integrated model, one network that drops tokens on the way, which is "
+            "exported in single precision alone. Leave --int8 out."
         )
     calibration = _calibration_photos(run, options) if options.int8 else []
     out = options.out or _default_folder(run, options)
     with new_folder(out) as folder:
-        if what is not None:
-            entry, parity = export_one_network(
+        if source.manifest.family in ("recogniser", "gated"):
+            entry, parity, notes = export_one_network(
                 source, folder, photos, RUNTIME_OF[options.target], limits,
+                calibration=calibration if options.int8 else None,
                 threads=options.threads, say=say, show=show,
             )  # fmt: skip
-            notes: tuple[str, ...] = ()
         else:
             export = _Export(source, _open_on_cpu(source, options.threads), folder, options, say)
             entry, parity, notes = export.make(calibration, photos, limits, show)
@@ -239,7 +233,7 @@ class _Export:
             rounded = round_until_alike(
                 sources,
                 self.files,
-                seen,
+                seen.inputs(),
                 lambda: compare_with_answers(answers, self.open_exported(), photos),
                 limits,
                 threads=self.options.threads,

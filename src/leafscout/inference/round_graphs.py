@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from leafscout.errors import InputError
-from leafscout.export.calibration_set import CalibrationSet
 from leafscout.export.parity import Limits, Parity
 from leafscout.export.quantise import RoundableGraph, measure_ranges
 from leafscout.export.sensitivity import rank_layers
@@ -29,6 +28,9 @@ KEPT_FRACS = (
 expert once a tile, and what the scout says decides which tiles are read: it is kept whole before
 much of the expert is."""
 
+KEPT_ALONE = tuple({"recogniser": frac} for frac in (0.0, 0.05, 0.1, 0.2, 0.5))
+"""The same for one network."""
+
 WORTHWHILE_FRAC = 0.6
 """Share of fp32's bytes above which int8 has hardly paid."""
 
@@ -38,8 +40,10 @@ RANKING_INPUTS = 6
 OUTPUTS = {
     "scout": GlanceEvidence._fields,
     "expert": tuple(name for name in TileEvidence._fields if name != "attention_logits"),
+    "recogniser": ("logits",),
 }
-"""Network → the outputs whose change counts; only one pooling reads the attention."""
+"""Network → the outputs whose change counts; only one pooling reads the attention, and no
+probability hangs on a recogniser's places."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class Rounded:
         parity: how the model compared.
         fp32_layers: network → layers that stay in fp32, beside the last ones.
         layers: network → how many could be rounded.
-        attempts: how many of ``KEPT_FRACS`` were tried.
+        attempts: how many of ``KEPT_FRACS`` or ``KEPT_ALONE`` were tried.
     """
 
     parity: Parity
@@ -75,7 +79,7 @@ class Rounded:
 def round_until_alike(
     sources: dict[str, Path],
     targets: dict[str, Path],
-    seen: CalibrationSet,
+    inputs: Mapping[str, Sequence[Pixels]],
     judge: Callable[[], Parity],
     limits: Limits,
     *,
@@ -87,9 +91,9 @@ def round_until_alike(
     The layers that rounding harms most are kept first; they are found on the calibration photos.
 
     Args:
-        sources: network → its fp32 graph.
+        sources: network → its fp32 graph; of ``scout`` and ``expert``, or of ``recogniser``.
         targets: network → where its int8 graph goes.
-        seen: what the ranges are measured on.
+        inputs: network → what its ranges are measured on.
         judge: compares the graphs that are at the targets.
         limits: how much they may differ.
         threads: CPU threads.
@@ -98,12 +102,12 @@ def round_until_alike(
     Raises:
         InputError: when even the last attempt differs too much, or a graph cannot be rounded.
     """
-    inputs = {"scout": seen.glances, "expert": tuple(tile[None] for tile in seen.tiles)}
     graphs = {name: measure_ranges(source, inputs[name]) for name, source in sources.items()}
+    attempts = KEPT_FRACS if "scout" in sources else KEPT_ALONE
     layers = {name: len(graph.layers) for name, graph in graphs.items()}
     ranked: dict[str, tuple[str, ...]] = {}
     problem = ""
-    for attempt, fracs in enumerate(KEPT_FRACS, start=1):
+    for attempt, fracs in enumerate(attempts, start=1):
         if any(fracs.values()) and not ranked:
             say("Too many decisions changed: looking for the layers that rounding harms most.")
             ranked = _rank(graphs, inputs, threads)
@@ -121,10 +125,10 @@ def round_until_alike(
         if found is None:
             return Rounded(parity, kept, layers, attempt)
         problem = problem or found
-    raise InputError(
-        f"{problem} Keeping the scout and up to {KEPT_FRACS[-1]['expert']:.0%} of the expert's "
-        "layers in fp32 did not help either."
-    )
+    most = {name: frac for name, frac in attempts[-1].items() if frac < 1.0}
+    kept_words = " and ".join(f"up to {frac:.0%} of the {name}'s" for name, frac in most.items())
+    whole = "the scout and " if "scout" in sources else ""
+    raise InputError(f"{problem} Keeping {whole}{kept_words} layers in fp32 did not help either.")
 
 
 def describe_size(own_bytes: int, fp32_bytes: int) -> str:
@@ -141,7 +145,7 @@ def describe_size(own_bytes: int, fp32_bytes: int) -> str:
 
 def _rank(
     graphs: dict[str, RoundableGraph],
-    inputs: dict[str, tuple[Pixels, ...]],
+    inputs: Mapping[str, Sequence[Pixels]],
     threads: int | None,
 ) -> dict[str, tuple[str, ...]]:
     ranked = {}
