@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from statistics import mean
 from typing import Any
 
@@ -133,6 +134,12 @@ def again_table(result: Record) -> list[str]:
     return lines + _source(part, words)
 
 
+def _subject(cell: Record) -> str:
+    """Which photos; of coffee leaves, those of which fold."""
+    fold = re.search(r"\(fold(\d+)_", cell["command"])
+    return f"{cell['subject']} of fold {fold.group(1)}" if fold else str(cell["subject"])
+
+
 def explanations_table(result: Record) -> list[str]:
     """Every method against lesion masks, and whether it is true to the network."""
     lines = [
@@ -153,7 +160,7 @@ def explanations_table(result: Record) -> list[str]:
             if row["labels_apart"] is not None:
                 apart = f"{row['labels_apart']:.2f} of {row['label_pairs']}"
             lines.append(
-                f"| {cell['subject']}, {cell['photos']} | {row['method']} | "
+                f"| {_subject(cell)}, {cell['photos']} | {row['method']} | "
                 f"{_share(row['pointing'])} | {_share(row['on_lesion'])} "
                 f"({_share(row['lesion_share'])}) | {_share(row['median_area_ratio'])} | "
                 f"{_share(row['iou'])} | {_share(row['deletion_area'])}, "
@@ -166,7 +173,7 @@ def explanations_table(result: Record) -> list[str]:
             for row in cell["rows"]
             if row.get("shuffled_weights_correlation") is not None
         )
-        words = f"{cell['subject'].capitalize()}: "
+        words = f"{_subject(cell).capitalize()}: "
         if sane:
             words += f"maps of a network with shuffled weights correlate with these by {sane}. "
         if cell.get("run"):
