@@ -140,6 +140,16 @@ def test_the_command_writes_page_tables_and_pictures_and_the_report_shows_them(
     assert "What it finds alike" in (some_run / "report.html").read_text(encoding="utf-8")
 
 
+def test_pictures_of_labels_are_drawn_on_demand(some_run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    asked = ["features", str(some_run), "--count", "2", "--label-pictures", "--out", str(out)]
+    said = CliRunner().invoke(app, asked)
+    assert said.exit_code == 0, said.output
+    drawn = sorted(path.stem for path in out.glob("labels_*.png"))
+    # A token is no picture that could be made larger in one label's favour.
+    assert drawn == sorted(f"labels_{view}" for view in VIEWS[some_run.name] if view != "tokens")
+
+
 def test_mistakes_are_sentences(some_run: Path, tmp_path: Path) -> None:
     run = CliRunner().invoke(app, ["features", str(some_run), "--count", "4000"])
     assert run.exit_code == 2

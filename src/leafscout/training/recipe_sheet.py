@@ -65,7 +65,7 @@ def _draw_squares(
     rows = []
     for row, photo in enumerate(photos):
         square = take_square(photo, recipe.photo_px)
-        pixels = torch.from_numpy(square).permute(2, 0, 1)[None].expand(variants, -1, -1, -1)
+        pixels = torch.from_numpy(square.copy()).permute(2, 0, 1)[None].expand(variants, -1, -1, -1)
         changes = [draw_change((seed, 3, epoch, row), recipe) for epoch in range(variants)]
         changed = change_photos(pixels, changes).round().byte().permute(0, 2, 3, 1).numpy()
         rows.append([square, *(np.ascontiguousarray(one) for one in changed)])
