@@ -6,8 +6,8 @@ from pathlib import Path
 
 from leafscout.errors import InputError
 from leafscout.gated_model import EarlyAnswer, GatedModel, LaterAnswer, TokenMacs, TokenNetwork
-from leafscout.inference.graph_networks import GraphTokenNetwork, usable_cores
-from leafscout.inference.runtimes import StoredModel, check_installed
+from leafscout.inference.graph_networks import GraphTokenNetwork
+from leafscout.inference.runtimes import StoredModel, check_installed, open_graph
 from leafscout.manifest import GateEntry, Manifest
 
 EARLY_FILE, LATER_FILE = "early", "later"
@@ -71,18 +71,9 @@ def open_token_graphs(
     Raises:
         InputError: when the runtime cannot run them.
     """
-    wanted = usable_cores() if threads is None else threads
-    if runtime == "openvino":
-        from leafscout.inference.openvino_runtime import open_openvino_graph as open_graph
-
-        ending = ".xml"
-    else:
-        from leafscout.inference.onnx_runtime import open_onnx_graph as open_graph
-
-        ending = ".onnx"
     return GraphTokenNetwork(
-        early=open_graph(folder / f"{EARLY_FILE}{ending}", EarlyAnswer._fields, wanted),
-        later=open_graph(folder / f"{LATER_FILE}{ending}", LaterAnswer._fields, wanted),
+        early=open_graph(folder / EARLY_FILE, EarlyAnswer._fields, runtime, threads),
+        later=open_graph(folder / LATER_FILE, LaterAnswer._fields, runtime, threads),
         labels=len(manifest.labels),
         token_px=manifest.tile_px,
         macs=macs,

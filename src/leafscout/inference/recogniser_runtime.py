@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from leafscout.errors import InputError
-from leafscout.inference.graph_networks import GraphPhotoNetwork, usable_cores
-from leafscout.inference.runtimes import TORCH, StoredModel, check_installed
+from leafscout.inference.graph_networks import GraphPhotoNetwork
+from leafscout.inference.runtimes import TORCH, StoredModel, check_installed, open_graph
 from leafscout.manifest import Manifest
 from leafscout.recogniser_model import PhotoAnswer, PhotoNetwork, RecogniserModel
 from leafscout.recognisers.shapes import RecogniserShape
@@ -67,14 +67,5 @@ def open_photo_graph(folder: Path, runtime: str, threads: int | None = None) -> 
     Raises:
         InputError: when the runtime cannot run it.
     """
-    wanted, file = usable_cores() if threads is None else threads, folder / RECOGNISER_FILE
-    if runtime == "openvino":
-        from leafscout.inference.openvino_runtime import open_openvino_graph
-
-        graph = open_openvino_graph(file.with_suffix(".xml"), PhotoAnswer._fields, wanted)
-        return GraphPhotoNetwork(graph)
-    from leafscout.inference.onnx_runtime import open_onnx_graph
-
-    return GraphPhotoNetwork(
-        open_onnx_graph(file.with_suffix(".onnx"), PhotoAnswer._fields, wanted)
-    )
+    file = folder / RECOGNISER_FILE
+    return GraphPhotoNetwork(open_graph(file, PhotoAnswer._fields, runtime, threads))

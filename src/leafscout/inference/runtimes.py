@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from leafscout.errors import InputError, describe_unknown
-from leafscout.inference.graph_networks import usable_cores
+from leafscout.inference.graph_networks import RunGraph, usable_cores
 from leafscout.manifest import MANIFEST_NAME, Manifest, read_manifest
 from leafscout.model import Networks
 
@@ -85,6 +85,28 @@ def open_graphs(folder: Path, runtime: str, threads: int | None = None) -> Netwo
     from leafscout.inference.onnx_runtime import open_onnx_networks
 
     return open_onnx_networks(folder, wanted)
+
+
+def open_graph(file: Path, fields: tuple[str, ...], runtime: str, threads: int | None) -> RunGraph:
+    """Open one graph of an exported model of one network.
+
+    Args:
+        file: without its ending.
+        fields: names of what it gives.
+        runtime: ``onnxruntime`` or ``openvino``.
+        threads: of the runtime; None takes every core that this process may use.
+
+    Raises:
+        InputError: when the runtime cannot run it.
+    """
+    wanted = usable_cores() if threads is None else threads
+    if runtime == "openvino":
+        from leafscout.inference.openvino_runtime import open_openvino_graph
+
+        return open_openvino_graph(file.with_name(f"{file.name}.xml"), fields, wanted)
+    from leafscout.inference.onnx_runtime import open_onnx_graph
+
+    return open_onnx_graph(file.with_name(f"{file.name}.onnx"), fields, wanted)
 
 
 def find_model(folder: Path, runtime: str | None = None) -> StoredModel:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-from leafscout.plain_text import show_plainly
 from leafscout.reports.diagnosis_records import open_atomically
 from leafscout.reports.forest import Gap, draw_forest
+from leafscout.reports.pages import open_templates, png_uri
 
 Json = Mapping[str, Any]
 
@@ -43,22 +40,18 @@ def write_comparison_page(path: Path, comparison: Json) -> Path:
         InputError: when the page cannot be written, or matplotlib is missing.
     """
     png = draw_comparison(comparison)
-    environment = Environment(
-        loader=PackageLoader("leafscout.reports", "templates"),
-        autoescape=True,
-        finalize=show_plainly,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    text = environment.get_template("comparison_page.html.j2").render(
-        comparison=comparison,
-        rows=[
-            {"run": other["name"], **describe_row(figure)}
-            for other in comparison["others"]
-            for figure in other["figures"]
-        ],
-        forest=f"data:image/png;base64,{base64.b64encode(png).decode()}",
+    text = (
+        open_templates()
+        .get_template("comparison_page.html.j2")
+        .render(
+            comparison=comparison,
+            rows=[
+                {"run": other["name"], **describe_row(figure)}
+                for other in comparison["others"]
+                for figure in other["figures"]
+            ],
+            forest=png_uri(png),
+        )
     )
     with open_atomically(path) as file:
         file.write(text)

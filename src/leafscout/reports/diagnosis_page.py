@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from leafscout.plain_text import show_plainly
 from leafscout.reports.diagnosis_records import Record, diagnosis_record, open_atomically
+from leafscout.reports.pages import open_templates
 from leafscout.types import Diagnosis, Pixels
 
 MAX_WIDTH_PX = 1400
@@ -66,7 +65,7 @@ def write_diagnosis_page(path: Path, items: Iterable[tuple[Diagnosis, Pixels]]) 
         for name, (record, uri, (width, height)) in zip(names, kept, strict=True)
     ]
     stream = (
-        _environment()
+        open_templates(percent=_percent)
         .get_template("diagnosis_page.html.j2")
         .stream(items=page, totals=_count_totals(page))
     )
@@ -74,19 +73,6 @@ def write_diagnosis_page(path: Path, items: Iterable[tuple[Diagnosis, Pixels]]) 
         for part in stream:
             file.write(part)
     return path
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("leafscout.reports", "templates"),
-        autoescape=True,
-        finalize=show_plainly,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = _percent
-    return environment
 
 
 def _percent(share: float | None) -> str:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from leafscout.plain_text import defuse, show_plainly
+from leafscout.plain_text import defuse
 from leafscout.reports.diagnosis_records import open_atomically, write_json
 from leafscout.reports.feature_figures import draw_feature_study
+from leafscout.reports.pages import open_templates, png_uri
 from leafscout.types import Pixels
 
 Json = Mapping[str, Any]
@@ -50,20 +49,13 @@ def write_feature_page(
         (folder / f"{name}.png").write_bytes(png)
     write_json(folder / STUDY, dict(study))
     _write_table(folder / TABLE, study)
-    environment = Environment(
-        loader=PackageLoader("leafscout.reports", "templates"),
-        autoescape=True,
-        finalize=show_plainly,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("feature_page.html.j2").render(
-        study=study,
-        figures=[
-            (caption, f"data:image/png;base64,{base64.b64encode(png).decode()}")
-            for _, caption, png in shown
-        ],
+    page = (
+        open_templates()
+        .get_template("feature_page.html.j2")
+        .render(
+            study=study,
+            figures=[(caption, png_uri(png)) for _, caption, png in shown],
+        )
     )
     with open_atomically(folder / PAGE) as file:
         file.write(page)

@@ -13,16 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from leafscout.errors import InputError
 from leafscout.photos.decode import decode_photo
 from leafscout.photos.headers import walk_jpeg
 from leafscout.photos.limits import DecodeLimits
-from leafscout.plain_text import show_plainly
 from leafscout.reports.audit_section import AuditSection, build_audit_section
 from leafscout.reports.feature_figures import draw_feature_study
+from leafscout.reports.pages import open_templates, png_uri
 from leafscout.reports.report_figures import (
     EPOCH_FIGURES,
     DrawnFigure,
@@ -159,16 +158,8 @@ def _render(
     figures: list[DrawnFigure],
     feature_sentences: list[str],
 ) -> str:
-    environment = Environment(
-        loader=PackageLoader("leafscout.reports"),
-        autoescape=True,
-        finalize=show_plainly,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        number=_show_number, percent=_show_percent, signed=_show_signed, data_uri=_png_uri
+    environment = open_templates(
+        number=_show_number, percent=_show_percent, signed=_show_signed, data_uri=png_uri
     )
     pictures = _read_pictures(run / "pictures")
     return environment.get_template("run_report.html.j2").render(
@@ -321,10 +312,6 @@ def _flatten(values: Json, prefix: str = "") -> list[tuple[str, str]]:
         else:
             lines.append((f"{prefix}{key}", "–" if value is None else str(value)))
     return lines
-
-
-def _png_uri(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
 
 
 def _show_number(value: float | None, digits: int = 2) -> str:
