@@ -75,7 +75,8 @@ def _facts(figures: Mapping[str, Any]) -> Iterator[str]:
         )
     cost = figures["cost"] or {}
     for group in (cost[name] for name in ("healthy", "diseased") if name in cost):
-        if group["photos"]:
+        # A network that looks once at the whole photo leaves nothing out.
+        if group["photos"] and group["tiles_total"] > 1:
             yield (
                 f"Cost on {group['photos']} {group['name']} photos: {group['drop_rate']:.1%} of "
                 f"the tiles never read, {group['macs_ratio']:.1%} of the multiply-adds of reading "
