@@ -387,3 +387,14 @@ def test_a_free_folder_is_not_taken_twice(tmp_path: Path) -> None:
     for name in ("runs", "runs-2"):
         (tmp_path / name).mkdir()
     assert leafscout.free_folder(tmp_path / "runs") == tmp_path / "runs-3"
+
+
+@pytest.mark.parametrize(("option", "given"), [("--loss", "1.5"), ("--confidence", "1")])
+def test_a_promise_names_the_option_that_is_out_of_range(
+    option: str, given: str, photo_folder: Path, tmp_path: Path
+) -> None:
+    result = run("promise", tmp_path, photo_folder, option, given)
+    assert result.exit_code == MISTAKE
+    assert f"Expected {option} to be between 0 and 1, both excluded, but got {given}" in words(
+        result
+    )

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from leafscout.cli.options import AsJson, Data, PhotosRoot, Run, Seed, read_sizes
+from leafscout.errors import InputError
 
 
 def promise(
@@ -37,6 +38,12 @@ def promise(
     """
     from leafscout.inference.promise_run import promise_run
 
+    for option, given, usual in (("--loss", loss, 0.05), ("--confidence", confidence, 0.95)):
+        if not 0.0 < given < 1.0:
+            raise InputError(
+                f"Expected {option} to be between 0 and 1, both excluded, but got {given:g}. "
+                f"Give {usual} for {usual:.0%}."
+            )
     outcome = promise_run(
         run,
         data,
