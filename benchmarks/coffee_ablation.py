@@ -47,6 +47,7 @@ from leafscout.evaluation.scores import plain_weights
 from leafscout.inference.evaluate import POINTING_TOLERANCE_PX
 from leafscout.inference.lesion_truth import read_mask
 from leafscout.losses.bag import exact_negative_loss
+from leafscout.losses.focal import focal_loss
 from leafscout.losses.sparsity import sparsity_loss
 from leafscout.photos.labels import LabelTable, read_labels
 from origin import find_data, read_commit
@@ -89,6 +90,16 @@ def pooled(name: str) -> Method:
     return Method(bag_loss_of(pool_as(name)), pool_as(name), fine=True)
 
 
+def focal(name: str) -> Method:
+    """The same with a focal loss: photos that are told already count for little."""
+    pool = pool_as(name)
+
+    def loss(places: Tensor, truth: Tensor, _weight: Tensor) -> Tensor:
+        return focal_loss(pool(places), truth)
+
+    return Method(loss, pool, fine=True)
+
+
 SMOOTH = pooled("log_sum_exp")
 ROWS = {
     "copied_label": Method(copied_label_loss, pool_as("log_sum_exp"), fine=True),
@@ -97,6 +108,7 @@ ROWS = {
     "max": pooled("max"),
     "noisy_or": pooled("noisy_or"),
     "log_sum_exp": SMOOTH,
+    "focal": focal("log_sum_exp"),
     "exact_negatives": SMOOTH._replace(loss=with_terms(SMOOTH.loss, NEGATIVE_WEIGHT, 0.0)),
     "sparsity": SMOOTH._replace(loss=with_terms(SMOOTH.loss, 0.0, SPARSITY_WEIGHT)),
     "both": SMOOTH._replace(loss=with_terms(SMOOTH.loss, NEGATIVE_WEIGHT, SPARSITY_WEIGHT)),

@@ -6,7 +6,7 @@
 
 MobileNetV2 from local ImageNet weights sees each leaf of 2048×1024 px squeezed to a square, and
 differs in its loss and head alone. Folds, training and validation photos are those of
-``coffee.py``, whose answers (``COFFEE_RUNS``, by default ``runs/coffee2``) stand beside these.
+``coffee.py``, whose answers (``COFFEE_RUNS``, by default ``runs/coffee3``) stand beside these.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from result_file import write_json
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "coffee_recognisers"
-RUNS = Path(os.environ.get("COFFEE_RUNS", HERE.parent / "runs" / "coffee2"))
+RUNS = Path(os.environ.get("COFFEE_RUNS", HERE.parent / "runs" / "coffee3"))
 FOLDS = (0, 1)
 SEED = 0
 REFERENCE = "glance_and_focus"

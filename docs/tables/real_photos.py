@@ -159,6 +159,7 @@ ABLATION = {
     "top_k_mean": "mean of the best five",
     "noisy_or": "noisy-or",
     "log_sum_exp": "log-sum-exp",
+    "focal": "log-sum-exp, by a focal loss",
     "exact_negatives": "log-sum-exp, with exact negatives",
     "sparsity": "log-sum-exp, with sparsity",
     "both": "log-sum-exp, with both",
