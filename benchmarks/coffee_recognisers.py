@@ -1,7 +1,7 @@
 """Whole-photo recognisers on coffee leaves, out of fold, beside glance and focus.
 
     python benchmarks/coffee.py run --fold 0            glance and focus first; fold 1 as well
-    python benchmarks/coffee_recognisers.py run [--cell NAME ...] [--fold N ...]
+    python benchmarks/coffee_recognisers.py run [--cell NAME ...] [--fold N ...] [--seed N ...]
     python benchmarks/coffee_recognisers.py report
 
 MobileNetV2 from local ImageNet weights sees each leaf of 2048×1024 px squeezed to a square, and
@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from leafscout.evaluation.by_count import measure_by_count
 from leafscout.evaluation.comparison import macro_average_precision, macro_f1
 from leafscout.evaluation.json_values import json_safe
 from leafscout.evaluation.metrics import evaluate_labels
+from leafscout.evaluation.scores import plain_weights
 from leafscout.inference.load import Model, load
 from leafscout.nn.polarised_attention import PlaceAttention
 from leafscout.photos.labels import read_labels
@@ -47,7 +49,8 @@ HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "coffee_recognisers"
 RUNS = Path(os.environ.get("COFFEE_RUNS", HERE.parent / "runs" / "coffee3"))
 FOLDS = (0, 1)
-SEED = 0
+SEEDS = (0, 1)
+"""Differences from glance and focus, which has one seed, are those of the first."""
 REFERENCE = "glance_and_focus"
 SETTINGS = {
     "encoder": "mobilenetv2_100", "photo_px": 192, "epochs": 8, "batch": 8, "patience": 8,
@@ -62,9 +65,14 @@ LESION_CELL, LEAF_CELL = 0.02, 0.5
 """Share of a cell of the attention that is lesion, or else leaf, for it to count as such."""
 
 
-def run_cell(name: str, fold: int, work: Path) -> None:
+def cell_file(name: str, fold: int, seed: int) -> Path:
+    """Where the answers of one recogniser are kept."""
+    return RESULTS / (f"{name}_{fold}.json" if seed == 0 else f"{name}_{fold}_{seed}.json")
+
+
+def run_cell(name: str, fold: int, seed: int, work: Path) -> None:
     """Train one recogniser on the other folds and keep what it says of this one."""
-    target = RESULTS / f"{name}_{fold}.json"
+    target = cell_file(name, fold, seed)
     if target.exists():
         return
     train_csv, test_csv = write_fold_tables(fold, work)
@@ -72,11 +80,11 @@ def run_cell(name: str, fold: int, work: Path) -> None:
     started_s = time.process_time()
     run = train(
         train_csv,
-        work / f"{name}_{fold}",
+        work / f"{name}_{fold}_{seed}",
         recipe="small_efficientnet",
         overrides={**SETTINGS, **CELLS[name]},
         options=TrainOptions(
-            weights=data.parent / "weights" / "mobilenetv2_100.safetensors", seed=SEED,
+            weights=data.parent / "weights" / "mobilenetv2_100.safetensors", seed=seed,
             photos_root=data / "images", threads=1, workers=1,
         ),
     )  # fmt: skip
@@ -90,7 +98,7 @@ def run_cell(name: str, fold: int, work: Path) -> None:
         {
             "cell": name,
             "fold": fold,
-            "seed": SEED,
+            "seed": seed,
             "settings": {**SETTINGS, **CELLS[name]},
             "labels": list(model.labels),
             "images": [Path(one).name for one in table.names],
@@ -101,7 +109,8 @@ def run_cell(name: str, fold: int, work: Path) -> None:
             "macs": diagnoses[0].cost.macs,
             "attention": measure_attention(model, table.paths, data / "masks"),
             "train_cpu_s": round(trained_s, 1),
-            "command": f"python benchmarks/coffee_recognisers.py run --cell {name} --fold {fold}",
+            "command": f"python benchmarks/coffee_recognisers.py run --cell {name} --fold {fold} "
+            f"--seed {seed}",
             "commit": read_commit(),
             "date": datetime.now(UTC).date().isoformat(),
             "machine": f"{platform.machine()}, {platform.system()}, 1 thread",
@@ -217,24 +226,36 @@ def _mean_attention(records: Sequence[dict[str, Any]]) -> dict[str, float] | Non
     return {**means, "photos": len(rows)}
 
 
+def join_folds(some: Sequence[dict[str, Any]]) -> Answers:
+    """What the models of all folds say, each of its own fold."""
+    return Answers(
+        [image for one in some for image in one["images"]],
+        some[0]["labels"],
+        [row for one in some for row in one["probs"]],
+        [row for one in some for row in one["found"]],
+        float(some[0]["macs"]),
+    )
+
+
 def report() -> None:
     """Join the cells of all folds."""
     reference, truth, labels = read_reference()
     models = {REFERENCE: reference}
     records: list[dict[str, Any]] = []
+    again: dict[str, list[Answers]] = {}
     for name in CELLS:
-        parts = [RESULTS / f"{name}_{fold}.json" for fold in FOLDS]
-        if all(path.exists() for path in parts):
+        for seed in SEEDS:
+            parts = [cell_file(name, fold, seed) for fold in FOLDS]
+            if not all(path.exists() for path in parts):
+                continue
             some = [json.loads(path.read_text()) for path in parts]
             records += some
-            models[name] = Answers(
-                [image for one in some for image in one["images"]],
-                some[0]["labels"],
-                [row for one in some for row in one["probs"]],
-                [row for one in some for row in one["found"]],
-                float(some[0]["macs"]),
-            )
-    rows = []
+            answers = join_folds(some)
+            if seed == SEEDS[0]:
+                models[name] = answers
+            else:
+                again.setdefault(name, []).append(answers)
+    rows, weights = [], plain_weights(len(truth))
     for name, one in models.items():
         if one.images != reference.images or one.labels != labels:
             raise SystemExit(f"{name} answers for other photos or labels than {REFERENCE}.")
@@ -254,6 +275,13 @@ def report() -> None:
                 "weakest_label": min(f1, key=lambda label: f1[label]),
                 "by_count": measure_by_count(truth, one.found, resamples=0),
                 "macs": one.macs,
+                "other_seeds": [
+                    {
+                        "macro_ap": float(macro_average_precision(truth, two.probs, weights)[0]),
+                        "macro_f1": float(macro_f1(truth, two.found, weights)[0]),
+                    }
+                    for two in again.get(name, ())
+                ],
                 "attention": _mean_attention([one for one in records if one["cell"] == name]),
                 "minus_reference": {
                     "macro_ap": paired_difference(
@@ -271,7 +299,6 @@ def report() -> None:
                 "photos": len(truth),
                 "folds": list(FOLDS),
                 "settings": SETTINGS,
-                "seed": SEED,
                 "command": "python benchmarks/coffee_recognisers.py run; "
                 "python benchmarks/coffee_recognisers.py report",
                 "commit": ", ".join(sorted({one["commit"][:10] for one in records})),
@@ -288,14 +315,14 @@ def main() -> None:
     parser.add_argument("what", choices=("run", "report"))
     parser.add_argument("--cell", nargs="*", choices=tuple(CELLS), default=tuple(CELLS))
     parser.add_argument("--fold", nargs="*", type=int, default=FOLDS)
+    parser.add_argument("--seed", nargs="*", type=int, default=SEEDS)
     options = parser.parse_args()
     if options.what == "report":
         report()
         return
     with tempfile.TemporaryDirectory(prefix="leafscout-coffee-") as work:
-        for name in options.cell:
-            for fold in options.fold:
-                run_cell(name, fold, Path(work))
+        for seed, name, fold in product(options.seed, options.cell, options.fold):
+            run_cell(name, fold, seed, Path(work))
 
 
 if __name__ == "__main__":
