@@ -31,6 +31,8 @@ NAMES = {
     "mobile_stn_slow": "the same, spatial transformer at a tenth of the rate",
     "mobile_arcface_margin_0": "the same, ArcFace with margin 0",
     "mobile_arcface_margin_02": "the same, ArcFace with margin 0.2",
+    "mobile_arcface_scale_10": "the same, ArcFace with margin 0.2 and a scale from 10",
+    "mobile_arcface_scale_64": "the same, ArcFace with margin 0.2 and a scale from 64",
     "mobile_hue_0": "the same, no hue jitter",
     "mobile_hue_02": "the same, hue jitter 0.2",
     "glance_and_focus": "glance and focus, recipe tiny",
