@@ -92,6 +92,8 @@ ROWS: dict[str, dict[str, Any]] = {
         "pooling": "attention",
     },
     "instance_dropout": {**EXACT, "best_tile_dropout": 0.2},
+    "instance_dropout_0.4": {**EXACT, "best_tile_dropout": 0.4},
+    "instance_dropout_longer": {**EXACT, "best_tile_dropout": 0.2, "expert_epochs": 18},
     "sparsity": {**EXACT, "sparsity_weight": 1.0, "sparsity_warmup_epochs": 4},
     "sparsity_from_start": {**EXACT, "sparsity_weight": 1.0, "sparsity_warmup_epochs": 0},
     "mil_sparsity": {"sparsity_weight": 1.0, "sparsity_warmup_epochs": 4},
