@@ -46,7 +46,11 @@ def judge_expert(
         ]
     )
     rng = np.random.default_rng(seed)
-    closer = "smaller tiles" if network == "expert" else "a larger --glance-px"
+    closer = (
+        "smaller tiles, or --set best_tile_dropout=0.2"
+        if network == "expert"
+        else "a larger --glance-px"
+    )
     sentences = []
     for column, label in enumerate(labels):
         has_it, scores = truth[:, column], bags[:, column].astype(np.float64)
