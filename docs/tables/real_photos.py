@@ -171,11 +171,11 @@ def coffee_ablation_table(result: dict[str, Any]) -> list[str]:
     """What the head is asked of a coffee photo, over three seeds."""
     lines = [
         (
-            "| the head is asked | macro-AP | less copied labels | pointing game | probability on "
+            "| the head is asked | seeds | macro-AP | less copied labels | pointing game | probability on "
             "lesion places | on clean places of diseased photos | on healthy photos | lesion "
             "places with 0.1 or more | background places |"
         ),
-        "|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     known = {row["row"]: row for row in result["rows"]}
     for key, name in ABLATION.items():
@@ -190,14 +190,16 @@ def coffee_ablation_table(result: dict[str, Any]) -> list[str]:
                 "lesion_from_low", "background_from_low",
             )
         ]  # fmt: skip
-        lines.append(f"| {name} | {_spread(row['macro_ap'], 3)} | {less} | {' | '.join(cells)} |")
-    seeds = ", ".join(map(str, result["rows"][0]["seeds"]))
+        lines.append(
+            f"| {name} | {len(row['seeds'])} | {_spread(row['macro_ap'], 3)} | {less} | "
+            f"{' | '.join(cells)} |"
+        )
     return [
         *lines,
         "",
         (
             f"Frozen MobileNetV2 at {result['long_side_px']} px with its finer map, out of fold "
-            f"over all five folds; mean (range) over seeds {seeds}; differences are of the mean "
+            f"over all five folds; mean (range) over the seeds; differences are of the mean "
             f"answers, with 95% intervals over photos. `{result['command']}`; {result['date']}, "
             f"commit {result['commit']}; {result['machine']}."
         ),
