@@ -171,8 +171,8 @@ def coffee_ablation_table(result: dict[str, Any]) -> list[str]:
     """What the head is asked of a coffee photo, over three seeds."""
     lines = [
         (
-            "| the head is asked | seeds | macro-AP | less copied labels | pointing game | probability on "
-            "lesion places | on clean places of diseased photos | on healthy photos | lesion "
+            "| the head is asked | seeds | macro-AP | less copied labels | pointing game | "
+            "probability on lesion places | on clean places of diseased photos | on healthy photos | lesion "
             "places with 0.1 or more | background places |"
         ),
         "|---|---|---|---|---|---|---|---|---|---|",
