@@ -172,8 +172,8 @@ def coffee_ablation_table(result: dict[str, Any]) -> list[str]:
     lines = [
         (
             "| the head is asked | seeds | macro-AP | less copied labels | pointing game | "
-            "probability on lesion places | on clean places of diseased photos | on healthy photos | lesion "
-            "places with 0.1 or more | background places |"
+            "probability on lesion places | on clean places of diseased photos | on healthy "
+            "photos | lesion places with 0.1 or more | background places |"
         ),
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
