@@ -36,7 +36,9 @@ def audit_fold(fold: int, most: int) -> dict[str, Any]:
         return row
     started = time.process_time()
     run, labels = RUNS / f"fold{fold}_seed0", RUNS / f"fold{fold}_train.csv"
-    found = audit_run(run, labels, most=most, photos_root=find_data("coffee"), seed=0).to_dict()
+    found = audit_run(
+        run, labels, most=most, photos_root=find_data("coffee") / "images", seed=0
+    ).to_dict()
     row = {
         "fold": fold,
         "photos": found["photos"],
