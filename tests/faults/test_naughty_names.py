@@ -169,13 +169,13 @@ def test_diagnoses_show_names_and_nothing_else(tmp_path):
 
 
 def test_without_escapes_it_is_noticed(tmp_path, monkeypatch):
-    from leafscout.reports import diagnosis_page
+    from leafscout.reports import pages
 
     monkeypatch.setattr(plain_text, "printable", lambda text: text)
     monkeypatch.setattr(diagnosis_records, "defuse", lambda cell: cell)
-    whole = diagnosis_page.Environment
+    whole = pages.Environment
     monkeypatch.setattr(
-        diagnosis_page, "Environment",
+        pages, "Environment",
         lambda **options: whole(**{**options, "autoescape": False}),
     )  # fmt: skip
     page, table, _, _ = write_everything(tmp_path)
