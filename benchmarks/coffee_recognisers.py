@@ -1,6 +1,6 @@
 """Whole-photo recognisers on coffee leaves, out of fold, beside glance and focus.
 
-    python benchmarks/coffee.py run --fold 0            glance and focus first; fold 1 as well
+    python benchmarks/coffee.py run --fold 0 --work runs/coffee3      first; fold 1 as well
     python benchmarks/coffee_recognisers.py run [--cell NAME ...] [--fold N ...] [--seed N ...]
     python benchmarks/coffee_recognisers.py report
 
