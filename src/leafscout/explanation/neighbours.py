@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from leafscout.explanation.lettering import INK, PAPER, QUIET, RULE, Canvas, fit_text
+from leafscout.explanation.mosaic import HEALTHY
 from leafscout.explanation.panel import fit_pixels
 from leafscout.types import Pixels
 
 CELL_PX = 200
 GAP_PX = 14
 TEXT_PX = 16
-HEALTHY = "healthy"
 
 
 class Neighbour(NamedTuple):

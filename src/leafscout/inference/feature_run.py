@@ -210,10 +210,7 @@ def study_features(
             for index, path in enumerate(asked)
             if index not in answered
         ]
-        pictures += [
-            _draw_nearest(asked[one.row], one, reader.view, some, table, wishes.count)
-            for one in of_asked
-        ]
+        pictures += _draw_nearest(asked, of_asked, reader.view, some, table, wishes.count)
     if not views:
         raise InputError(
             f"The {len(table)} photos of {model.run} cannot be laid out: {' '.join(notes)} "
@@ -323,19 +320,29 @@ def _draw_labels(reader: Reader, labels: Sequence[str], seed: int) -> list[Featu
 
 
 def _draw_nearest(
-    path: Path, asked: _Seen, view: str, some: Sequence[_Seen], table: LabelTable, count: int
-) -> FeaturePicture:
-    features = np.stack([one.values for one in some])
-    order, cosines = nearest_photos(features, asked.values[None], count)
-    near = [some[index] for index in order[0]]
-    drawn = draw_neighbours(
-        asked.thumbnail,
-        path.name,
-        [
-            Neighbour(one.thumbnail, _names(table, one.row), float(cosine))
-            for one, cosine in zip(near, cosines[0], strict=True)
-        ],
-    )
-    names = ", ".join(table.names[one.row] for one in near)
-    caption = f"{path.name} and the photos that lie nearest, by {view}: {names}."
-    return FeaturePicture(f"nearest_{path.stem}_{view}", caption, drawn)
+    paths: Sequence[Path],
+    asked: Sequence[_Seen],
+    view: str,
+    some: Sequence[_Seen],
+    table: LabelTable,
+    count: int,
+) -> list[FeaturePicture]:
+    """For each photo asked about, those of the run that lie nearest to it."""
+    if not asked:
+        return []
+    features, questions = (np.stack([one.values for one in seen]) for seen in (some, asked))
+    pictures = []
+    for one, order, cosines in zip(asked, *nearest_photos(features, questions, count), strict=True):
+        path, near = paths[one.row], [some[index] for index in order]
+        drawn = draw_neighbours(
+            one.thumbnail,
+            path.name,
+            [
+                Neighbour(other.thumbnail, _names(table, other.row), float(cosine))
+                for other, cosine in zip(near, cosines, strict=True)
+            ],
+        )
+        names = ", ".join(table.names[other.row] for other in near)
+        caption = f"{path.name} and the photos that lie nearest, by {view}: {names}."
+        pictures.append(FeaturePicture(f"nearest_{path.stem}_{view}", caption, drawn))
+    return pictures

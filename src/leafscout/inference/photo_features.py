@@ -12,11 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from leafscout.errors import InputError
 from leafscout.gated_model import GatedModel
 from leafscout.gated_networks import TorchTokenNetwork
 from leafscout.inference.load import Model
-from leafscout.model import GlanceAndFocus
+from leafscout.inference.views import look_inside
 from leafscout.networks import TorchNetworks
 from leafscout.recogniser_model import RecogniserModel
 from leafscout.recogniser_networks import TorchPhotoNetwork
@@ -79,44 +78,25 @@ def feature_readers(model: Model) -> tuple[Reader, ...]:
     """
     core: object = model.recogniser
     labels = len(model.labels)
-    if isinstance(core, RecogniserModel) and isinstance(core.network, TorchPhotoNetwork):
-        network = core.network.network
-        centres = network.class_centres().cpu().numpy()
-        return (
-            Reader(
-                "photo",
-                "the whole photo",
-                network,
-                network.head,
-                centres,
-                _pick_whole,
-                core.rules.glance_px,
-            ),
-        )
-    if isinstance(core, GatedModel) and isinstance(core.network, TorchTokenNetwork):
-        gated = core.network.network
+    if isinstance(core, RecogniserModel):
+        network = look_inside(model, core.network, TorchPhotoNetwork).network
+        centres, side_px = network.class_centres().cpu().numpy(), core.rules.glance_px
+        words = "the whole photo"
+        return (Reader("photo", words, network, network.head, centres, _pick_whole, side_px),)
+    if isinstance(core, GatedModel):
+        gated = look_inside(model, core.network, TorchTokenNetwork).network
         words = "the kept token with the most evidence of any label"
         directions = _directions(gated.head)[:labels]
         return (Reader("tokens", words, gated, gated.head, directions, _pick_token(labels)),)
-    if isinstance(core, GlanceAndFocus) and isinstance(core.networks, TorchNetworks):
-        expert, scout = core.networks.expert, core.networks.scout
-        place = "the place with the most evidence of any label, in the tiles that were read"
-        # The scout's head gives a score, evidence of tiles, and, last, evidence of the photo.
-        of_photo = _directions(scout.head)[-labels:]
-        of_tile, of_glance = (
-            min(side, LARGEST_SQUARE_PX) for side in (core.rules.tile_px, core.rules.glance_px)
-        )
-        return (
-            Reader(
-                "tiles", place, expert, expert.head, _directions(expert.head), _pick_place, of_tile
-            ),
-            Reader(
-                "glance", "the whole glance", scout, scout.head, of_photo, _pick_whole, of_glance
-            ),
-        )
-    raise InputError(
-        f"The model in {model.run} is an exported one, whose networks cannot be looked into. "
-        "Give the run folder that it was exported from."
+    networks = look_inside(model, model.core.networks, TorchNetworks)
+    expert, scout, rules = networks.expert, networks.scout, model.core.rules
+    place = "the place with the most evidence of any label, in the tiles that were read"
+    # The scout's head gives a score, evidence of tiles, and, last, evidence of the photo.
+    of_place, of_photo = _directions(expert.head), _directions(scout.head)[-labels:]
+    of_tile, of_glance = (min(side, LARGEST_SQUARE_PX) for side in (rules.tile_px, rules.glance_px))
+    return (
+        Reader("tiles", place, expert, expert.head, of_place, _pick_place, of_tile),
+        Reader("glance", "the whole glance", scout, scout.head, of_photo, _pick_whole, of_glance),
     )
 
 

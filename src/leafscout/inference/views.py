@@ -79,20 +79,30 @@ def take_views(model: Model, photo: Photo, diagnosis: Diagnosis) -> list[View]:
     """
     core: object = model.recogniser
     if isinstance(core, RecogniserModel):
-        return [_view_photo(core, _look_inside(model, core.network, TorchPhotoNetwork), photo)]
+        return [_view_photo(core, look_inside(model, core.network, TorchPhotoNetwork), photo)]
     if isinstance(core, GatedModel):
-        runtime = _look_inside(model, core.network, TorchTokenNetwork)
+        runtime = look_inside(model, core.network, TorchTokenNetwork)
         return [_view_tokens(core, runtime, photo, diagnosis)]
     if not isinstance(core, GlanceAndFocus):
         raise TypeError(f"Expected a model of a known family, but got {type(core).__name__}.")
-    networks = _look_inside(model, core.networks, TorchNetworks)
+    networks = look_inside(model, core.networks, TorchNetworks)
     glance = _view_glance(core, networks, photo)
     if not diagnosis.read.any():
         return [replace(glance, note=NOTHING_READ)]
     return [_view_tiles(core, networks, photo, diagnosis), glance]
 
 
-def _look_inside(model: Model, networks: object, kind: type[_Networks]) -> _Networks:
+def look_inside(model: Model, networks: object, kind: type[_Networks]) -> _Networks:
+    """The networks of a model in PyTorch, where they can be watched.
+
+    Args:
+        model: whose they are.
+        networks: in any runtime.
+        kind: the runtime in PyTorch.
+
+    Raises:
+        InputError: when the model is an exported one.
+    """
     if not isinstance(networks, kind):
         raise InputError(
             f"The model in {model.run} is an exported one, whose networks cannot be looked into. "
