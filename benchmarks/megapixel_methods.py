@@ -20,11 +20,14 @@ SIZES = {
     "leafscout_grid": Sizes(epochs=12, on_grid=True),
     "all_tiles_long": Sizes(epochs=12),
     "patch_selection_long": Sizes(epochs=18),
+    "leafscout_longest": Sizes(epochs=180, scout_epochs=(8, 0)),
+    "all_tiles_longest": Sizes(epochs=60),
+    "patch_selection_longest": Sizes(epochs=90),
     "all_tiles_evidence": Sizes(epochs=4),
     "patch_selection_evidence": Sizes(epochs=6),
 }
 """Row → how long it learns: about the same time on canvases of 500 px, three times as long for
-those called long."""
+those called long, fifteen times for the longest."""
 
 LARGE_PX = 1500
 """Canvases from here on have places enough to learn from in fewer rounds."""
@@ -51,6 +54,9 @@ METHODS: dict[str, Method] = {
     "leafscout_grid": learn_leafscout,
     "all_tiles_long": learn_grid("transformer", keep_all),
     "patch_selection_long": learn_grid("cross_attention", keep_best),
+    "leafscout_longest": learn_leafscout,
+    "all_tiles_longest": learn_grid("transformer", keep_all),
+    "patch_selection_longest": learn_grid("cross_attention", keep_best),
     "all_tiles_evidence": learn_grid("evidence", keep_all),
     "patch_selection_evidence": learn_grid("evidence", keep_best),
 }

@@ -20,6 +20,9 @@ NAMES = {
     "leafscout_grid": "LeafScout, tiles of the grid",
     "all_tiles_long": "all tiles, transformer, three times as long",
     "patch_selection_long": "patch selection, three times as long",
+    "leafscout_longest": "LeafScout, fifteen times as long",
+    "all_tiles_longest": "all tiles, transformer, fifteen times as long",
+    "patch_selection_longest": "patch selection, fifteen times as long",
     "all_tiles_evidence": "all tiles, evidence pooled as in LeafScout",
     "patch_selection_evidence": "patch selection, evidence pooled as in LeafScout",
 }
