@@ -52,7 +52,9 @@ BASE: dict[str, Any] = {
     "scout_epochs": 4,
     "exact_negative_weight": 0.0,
     "copied_label_frac": 0.0,
+    "border_exponent": 1.0,
 }
+"""Places at a tile's border count in proportion: all rows were run before there was another way."""
 EXACT: dict[str, Any] = {"exact_negative_weight": 0.5}
 ROWS: dict[str, dict[str, Any]] = {
     "resized_photo": {},

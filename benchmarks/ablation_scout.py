@@ -41,7 +41,12 @@ PHOTOS_A_SIZE = 30
 FAINT_PHOTOS = 80
 SEEDS = (0, 1, 2)
 
-BASE: dict[str, Any] = {**field.BASE, **field.EXACT, "scout_epochs": 8}
+BASE: dict[str, Any] = {
+    **field.BASE,
+    **field.EXACT,
+    "scout_epochs": 8,
+    "border_exponent": 8.0,
+}
 FOLDS: dict[str, dict[str, Any]] = {
     "out_of_fold_heads": {"scout_folds": 4},
     "out_of_fold": {"scout_folds": 2},
@@ -51,6 +56,7 @@ FOLDS: dict[str, dict[str, Any]] = {
 MEAN_TILES = 4
 ROWS: dict[str, dict[str, Any]] = {
     "base": {},
+    "in_proportion": {"border_exponent": 1.0},
     "activation": {"scout_target": "activation"},
     "rank": {"scout_target": "rank"},
     "pairwise": {"scout_ranking": "pairwise"},
@@ -312,7 +318,8 @@ def see_tiles(scout: Any, recipe: Any, paths: Any) -> list[np.ndarray]:
         glance = take_glance(photo, recipe.glance_px).pixels
         with torch.no_grad():
             seen = scout(to_batch(glance[None], torch.device("cpu"))).score_map.numpy()
-        rows.append(pool_places(seen, lay_tiles(photo.size_px_hw, recipe.tile_px))[:, 0])
+        tiles = lay_tiles(photo.size_px_hw, recipe.tile_px)
+        rows.append(pool_places(seen, tiles, recipe.border_exponent)[:, 0])
     return rows
 
 

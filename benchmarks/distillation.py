@@ -45,7 +45,14 @@ TEACHERS: dict[str, dict[str, Any]] = {
 """Who may teach: of all their runs, the one that is best on the validation photos does."""
 STUDENT = {"expert": "tiny_narrow", "scout": "tiny_narrow"}
 LARGER_STUDENT = {"expert": "tiny", "scout": "tiny_narrow"}
-BASE: dict[str, Any] = {"tile_px": 96, "glance_px": 384, "expert_epochs": 16, "scout_epochs": 5}
+BASE: dict[str, Any] = {
+    "tile_px": 96,
+    "glance_px": 384,
+    "expert_epochs": 16,
+    "scout_epochs": 5,
+    "border_exponent": 1.0,
+}
+"""Places at a tile's border count in proportion: all rows were run before there was another way."""
 REACHED_AUC = 0.9
 
 CELLS: dict[str, dict[str, Any]] = {

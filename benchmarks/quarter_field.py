@@ -2,6 +2,7 @@
 
     python benchmarks/quarter_field.py render              draw the photos (once)
     python benchmarks/quarter_field.py run [--row R]... [--seed S]...    train what is missing
+    python benchmarks/quarter_field.py misses              which tiles are taken for lesion tiles
     python benchmarks/quarter_field.py report              join the seeds
 
 Photos are 750×1000 px with 88 tiles of 96 px: the geometry of 3000×4000 photos and tiles of 384 px,
@@ -25,6 +26,7 @@ import os
 import platform
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,7 @@ RECIPE: dict[str, Any] = {
     "max_tiles_frac": 0.08,
     "expert_epochs": 16,
     "scout_epochs": 16,
+    "border_exponent": 1.0,
 }
 
 SURER_SCOUT: dict[str, Any] = {"scout_epochs": 48, "scout_ranking": "pairwise"}
@@ -61,9 +64,11 @@ ROWS: dict[str, dict[str, Any]] = {
     "base": {},
     "surer_scout": SURER_SCOUT,
     "higher_threshold": {**SURER_SCOUT, "keep_recall": 0.9},
+    "strict_borders": {**SURER_SCOUT, "border_exponent": 8.0},
 }
 """Name of a row → settings that differ. All rows of a seed have the same expert; those after the
-first were added when healthy photos of the first were seen to cost more than was wished."""
+first were added when healthy photos of the first were seen to cost more than was wished, and the
+last one when ``misses`` had shown which tiles the scout takes for those with a lesion."""
 
 
 def field_settings(**changes: Any) -> Any:
@@ -155,9 +160,9 @@ def train_row(row: str, seed: int, out: Path) -> None:
     )  # fmt: skip
 
 
-def show_lesions(run: Path, size_px: int) -> dict[str, float]:
-    """What the scout says of photos whose lesions all have one size; the expert is not asked."""
-    from leafscout.evaluation.localisation import find_lesion_tiles, hits_at_k, lesion_kept
+def scout_lesions(run: Path, size_px: int) -> Iterator[tuple[Any, Any]]:
+    """What the scout says of each photo with lesions of one size, and where they are."""
+    from leafscout.evaluation.localisation import find_lesion_tiles
     from leafscout.inference.lesion_truth import read_lesion_truth
     from leafscout.inference.load import load
     from leafscout.model import GlanceAndFocus
@@ -169,13 +174,20 @@ def show_lesions(run: Path, size_px: int) -> dict[str, float]:
         raise SystemExit(f"{run} is no model of two stages.")
     folder = WORK / f"lesions_{size_px}"
     truth, table = read_lesion_truth(folder / "truth" / "boxes.csv", None), read_labels(folder)
-    hits, kept, chance, read = [], [], [], []
     for path, name in zip(table.paths, table.names, strict=True):
         scouted = core.scout(core.take_glance(decode_photo(path)))
         lesions = truth.lesions(name)
+        if lesions is not None and find_lesion_tiles(scouted.tiles.boxes_px_xyxy, lesions).any():
+            yield scouted, lesions
+
+
+def show_lesions(run: Path, size_px: int) -> dict[str, float]:
+    """What the scout says of photos whose lesions all have one size; the expert is not asked."""
+    from leafscout.evaluation.localisation import hits_at_k, lesion_kept
+
+    hits, kept, chance, read = [], [], [], []
+    for scouted, lesions in scout_lesions(run, size_px):
         boxes = scouted.tiles.boxes_px_xyxy
-        if lesions is None or not find_lesion_tiles(boxes, lesions).any():
-            continue
         hits.append(hits_at_k(scouted.scout_logits, boxes, lesions, HITS_AT))
         chance.append(hits_at_k(np.zeros(len(boxes)), boxes, lesions, HITS_AT))
         kept.append(float(lesion_kept(scouted.read, boxes, lesions)))
@@ -187,6 +199,51 @@ def show_lesions(run: Path, size_px: int) -> dict[str, float]:
         "lesion_kept": round(float(np.mean(kept)), 4),
         "tiles_read": round(float(np.mean(read)), 2),
     }
+
+
+def count_misses(run: Path, size_px: int) -> dict[str, int]:
+    """Where the scout's best tiles lie, on photos whose lesions all have one size.
+
+    Of each photo the best ``HITS_AT``, or as many as there are lesion tiles: on a lesion, beside a
+    lesion tile (the eight around it), or elsewhere.
+    """
+    from leafscout.evaluation.localisation import find_lesion_tiles
+
+    counts = {"lesion": 0, "beside": 0, "elsewhere": 0}
+    for scouted, lesions in scout_lesions(run, size_px):
+        boxes = scouted.tiles.boxes_px_xyxy
+        shows = find_lesion_tiles(boxes, lesions)
+        middles = (boxes[:, :2] + boxes[:, 2:]) / 2
+        best = np.argsort(-scouted.scout_logits, kind="stable")
+        for tile in best[: min(HITS_AT, int(shows.sum()))]:
+            apart_px = np.abs(middles[shows] - middles[tile]).max(axis=1).min()
+            beside = apart_px <= RECIPE["tile_px"]
+            counts["lesion" if shows[tile] else "beside" if beside else "elsewhere"] += 1
+    return counts
+
+
+def write_misses() -> None:
+    """Count misses of every run with the surer scout that is there."""
+    rows = []
+    for row in ("surer_scout", "strict_borders"):
+        for seed in SEEDS:
+            run = WORK / f"{row}_{seed}"
+            if (run / "model" / "manifest.json").is_file():
+                sizes = {str(size): count_misses(run, size) for size in LESIONS_PX}
+                rows.append({"row": row, "seed": seed, "sizes": sizes})
+                print(row, seed, sizes, flush=True)
+    write_json(
+        RESULTS.parent / "quarter_field_misses.json",
+        {
+            "command": "python benchmarks/quarter_field.py misses",
+            "commit": read_commit(),
+            "date": time.strftime("%Y-%m-%d"),
+            "machine": f"{platform.machine()}, {platform.system()}, 1 thread",
+            "photos": SHOWN_PHOTOS,
+            "hits_at": HITS_AT,
+            "rows": rows,
+        },
+    )
 
 
 def report() -> None:
@@ -220,12 +277,15 @@ def main() -> None:
     """Read the command line."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("command", choices=("render", "run", "report"))
+    parser.add_argument("command", choices=("render", "run", "misses", "report"))
     parser.add_argument("--row", action="append", choices=list(ROWS))
     parser.add_argument("--seed", action="append", type=int)
     given = parser.parse_args()
     if given.command == "report":
         report()
+        return
+    if given.command == "misses":
+        write_misses()
         return
     render()
     if given.command == "render":

@@ -27,6 +27,8 @@ from result_file import write_json
 
 RESULTS = Path(__file__).parent / "results"
 TILES_READ = (2, 4, 8)
+EXPONENT: float = ablation.BASE["border_exponent"]
+"""How the scouts were taught to pool places."""
 
 
 def glance_cost() -> float:
@@ -96,7 +98,7 @@ def see_views(scout: Any, photos: Any) -> tuple[np.ndarray, list[np.ndarray]]:
         tiles = lay_tiles(photo.size_px_hw, field.TILE_PX)
         views = mirror_glance(take_glance(photo, field.GLANCE_PX).pixels, 3)
         maps = turn_back([look(scout, np.ascontiguousarray(view))[None] for view in views])
-        rows.append([pool_places(one, tiles)[:, 0] for one in maps])
+        rows.append([pool_places(one, tiles, EXPONENT)[:, 0] for one in maps])
         lesion.append(find_lesion_tiles(tiles.boxes_px_xyxy, boxes))
     return np.array(rows), lesion
 
@@ -242,7 +244,7 @@ def measure_peaks() -> dict[str, Any]:
                 grid = lay_tiles(photo.size_px_hw, field.TILE_PX)
                 cut.append(whole_share(boxes, grid.boxes_px_xyxy) < WHOLE)
                 scores = look(scout, take_glance(photo, field.GLANCE_PX).pixels)
-                order = np.argsort(-pool_places(scores[None], grid)[:, 0], kind="stable")
+                order = np.argsort(-pool_places(scores[None], grid, EXPONENT)[:, 0], kind="stable")
                 for count in TILES_READ:
                     placed = place_tiles(
                         scores, photo.size_px_hw, field.TILE_PX, max_tiles=count
@@ -295,7 +297,7 @@ def measure_answers(seed: int) -> list[dict[str, Any]]:
     for _, photo in load_photos(test.paths, range(len(test.paths))):
         grid = lay_tiles(photo.size_px_hw, field.TILE_PX)
         scores = look(scout, take_glance(photo, field.GLANCE_PX).pixels)
-        order = np.argsort(-pool_places(scores[None], grid)[:, 0], kind="stable")
+        order = np.argsort(-pool_places(scores[None], grid, EXPONENT)[:, 0], kind="stable")
         most = max(TILES_READ)
         placed = place_tiles(scores, photo.size_px_hw, field.TILE_PX, max_tiles=most)
         for name, boxes in (
@@ -394,7 +396,7 @@ def measure_closer() -> dict[str, Any]:
                 tiles = lay_tiles((canvas.shape[0], canvas.shape[1]), field.TILE_PX)
                 lesion = find_lesion_tiles(tiles.boxes_px_xyxy, boxes)
                 for name, (maps, pixels) in look_at_canvas(scout, canvas, side).items():
-                    score = pool_places(maps, tiles)[:, 0]
+                    score = pool_places(maps, tiles, EXPONENT)[:, 0]
                     for count in HITS_AT:
                         found = count_hits_at_k(score, lesion, count)
                         hits.setdefault((name, count), []).append(found)

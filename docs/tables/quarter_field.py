@@ -10,6 +10,7 @@ ROWS = {
     "base": "as it was set up",
     "surer_scout": "a scout that learns three times as long, and the order of pairs",
     "higher_threshold": "the same, and a higher threshold",
+    "strict_borders": "the surer scout, a place counts for the tile that holds most of it",
 }
 """Row of the benchmark → what it is."""
 
@@ -67,8 +68,13 @@ def cost_table(result: dict[str, Any]) -> list[str]:
 
 def size_table(result: dict[str, Any]) -> list[str]:
     """What the scout sees of lesions of one size."""
-    rows = [row for row in ("base", "surer_scout") if any(c["row"] == row for c in result["cells"])]
-    heads = [f"{what}: {ROWS[row]}" for row in rows for what in ("hits among 5", "keep one")]
+    words = {
+        "base": "first",
+        "surer_scout": "surer scout",
+        "strict_borders": "and strict borders",
+    }
+    rows = [row for row in words if any(c["row"] == row for c in result["cells"])]
+    heads = [f"{what}: {words[row]}" for row in rows for what in ("hits among 5", "keep one")]
     lines = [
         f"| lesions | in a whole photo | by chance | {' | '.join(heads)} |",
         "|---" * (3 + len(heads)) + "|",
@@ -84,6 +90,35 @@ def size_table(result: dict[str, Any]) -> list[str]:
         *lines,
         "",
         f"{result['shown_photos']} photos a size; one figure for each seed.",
+    ]
+
+
+def misses_table(result: dict[str, Any]) -> list[str]:
+    """Which tiles the scout takes for those with a lesion."""
+    lines = [
+        "| | lesions | seeds | on a lesion | beside a lesion tile | elsewhere |",
+        "|---|---|---|---|---|---|",
+    ]
+    names = dict.fromkeys(one["row"] for one in result["rows"])
+    for name in names:
+        mine = [one for one in result["rows"] if one["row"] == name]
+        for size in mine[0]["sizes"]:
+            totals = [sum(one["sizes"][size].values()) for one in mine]
+            shares = [
+                ", ".join(
+                    f"{one['sizes'][size][where] / total:.1%}"
+                    for one, total in zip(mine, totals, strict=True)
+                )
+                for where in ("lesion", "beside", "elsewhere")
+            ]
+            seeds = ", ".join(str(one["seed"]) for one in mine)
+            lines.append(f"| {ROWS[name]} | {size} px | {seeds} | {' | '.join(shares)} |")
+    return [
+        *lines,
+        "",
+        f"Of each of {result['photos']} photos a size the best {result['hits_at']} tiles, or as "
+        f"many as show a lesion. `{result['command']}`; {result['date']}, commit "
+        f"{result['commit']}; {result['machine']}.",
     ]
 
 
@@ -109,4 +144,5 @@ TABLES: Tables = {
     "quarter_field": ("quarter_field", accuracy_table),
     "quarter_cost": ("quarter_field", cost_table),
     "quarter_sizes": ("quarter_field", size_table),
+    "quarter_misses": ("quarter_field_misses", misses_table),
 }

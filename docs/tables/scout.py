@@ -11,6 +11,7 @@ from tables.wording import Tables
 ROWS = {
     "base": "probability as target, values alone (the default)",
     "longer": "the same, half as long again",
+    "in_proportion": "the same, places at borders in proportion",
     "activation": "activation as target",
     "rank": "rank as target",
     "pairwise": "and the order of pairs",

@@ -43,6 +43,7 @@ class ChoiceEntry(BaseModel):
     uncertain_spread: float = 0.0
     closer_glance_px: int = 0
     closer_regions: int = 8
+    border_exponent: float = 1.0
 
 
 class PromiseEntry(BaseModel):

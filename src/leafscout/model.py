@@ -219,7 +219,8 @@ class GlanceAndFocus:
         """
         tiles = lay_tiles(glance.photo_size_px_hw, self.rules.tile_px)
         maps, glance_logits = self._look(glance)
-        logits = np.stack([pool_places(one, tiles) for one in maps])  # (views, tiles, 1 + labels)
+        exponent = self.rules.choice.border_exponent
+        logits = np.stack([pool_places(one, tiles, exponent) for one in maps])
         mean = logits.mean(axis=0)
         scouted = Scouted(
             tiles=tiles,

@@ -186,6 +186,8 @@ class TestLabels:
         assert find_suspicious_labels("abcd", ("rust",), truth, sure) == ()
         assert find_suspicious_labels("abcd", ("rust",), truth, 1 - sure) == ()
         assert find_suspicious_labels("abcd", ("rust",), np.ones_like(truth), sure) == ()
+        hardly = np.array([[0.15], [0.08], [0.14], [0.06]])
+        assert find_suspicious_labels("abcd", ("rust",), truth, hardly) == ()
         assert judge_labels((), 4).concern is False
 
     def test_long_lists_are_cut(self) -> None:

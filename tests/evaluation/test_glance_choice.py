@@ -42,6 +42,14 @@ def test_where_none_sees_enough_it_says_what_to_do(blind: float | None) -> None:
     assert "read every tile" in choice.sentence
 
 
+def test_without_lesions_to_show_nothing_is_said_about_the_glances() -> None:
+    trials = [GlanceTrial(size_px, None, 0.1, 0.0, 0) for size_px in (256, 512)]
+    choice = pick_glance(trials, lesion_px=20, wanted_recall=0.8)
+    assert choice.picked_px is None
+    assert "Whether a glance of 256, 512 px sees 80%" in choice.sentence
+    assert "the expert finds no lesion" in choice.sentence
+
+
 def shown(size_px: float, *, seen: bool) -> LesionTrial:
     return LesionTrial(
         source=PASTED, label="rust", size_px=size_px, glance_px=size_px / 4, contrast=1.0,

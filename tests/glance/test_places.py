@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from leafscout.glance.places import PLACE_SHARPNESS, overlap_weights, pool_places
 from leafscout.glance.scout import pool_places_torch
 from leafscout.photos.tiles import lay_tiles
+from leafscout.types import Tiles
 
 SHAPES = [(3000, 4000), (4000, 3000), (2000, 2000), (1024, 2048), (90, 70)]
 
@@ -46,23 +47,53 @@ def test_a_cell_border_inside_a_tile_splits_it_in_proportion() -> None:
     np.testing.assert_allclose(weights, [[0.125, 0.625, 0.25, 0.0]], rtol=1e-6)
 
 
+@pytest.mark.parametrize("exponent", [1.0, 2.0, 8.0, 64.0])
+def test_powers_of_shares_are_those_of_the_areas(exponent: float) -> None:
+    weights = overlap_weights((2,), 4, 10, 4, exponent)
+    areas = np.array([0.5, 2.5, 1.0, 0.0]) ** exponent
+    np.testing.assert_allclose(weights, [areas / areas.sum()], rtol=1e-5, atol=1e-30)
+
+
+def test_a_tile_within_one_place_takes_it_whole() -> None:
+    weights = overlap_weights((4004,), 8, 5000, 5, 64.0)
+    np.testing.assert_array_equal(weights, [[0.0, 0.0, 0.0, 0.0, 1.0]])
+
+
+def test_a_loud_place_speaks_for_the_tile_that_holds_most_of_it() -> None:
+    # The loud place lies from 80 to 120 px, and the tiles meet at 112 px.
+    places = np.full((1, 6, 6), -4.0, np.float32)
+    places[0, 2, 2] = 4.0
+    tiles = Tiles((240, 240), 112, (0, 112), (0, 112))
+    in_proportion = pool_places(places, tiles)[:, 0]
+    strictly = pool_places(places, tiles, 8.0)[:, 0]
+    assert in_proportion.argmax() == strictly.argmax() == 0
+    assert in_proportion[0] - in_proportion[1] < 1.0
+    assert strictly[0] - strictly[1] > 2.0
+
+
+@pytest.mark.parametrize("exponent", [1.0, 8.0])
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("level", [-60.0, -2.0, 0.0, 7.5, 60.0])
-def test_a_constant_map_gives_every_tile_the_constant(shape: tuple[int, int], level: float) -> None:
+def test_a_constant_map_gives_every_tile_the_constant(
+    shape: tuple[int, int], level: float, exponent: float
+) -> None:
     tiles = lay_tiles(shape, 384)
-    pooled = pool_places(np.full((1, 23, 31), level, np.float32), tiles)
+    pooled = pool_places(np.full((1, 23, 31), level, np.float32), tiles, exponent)
     assert pooled.shape == (len(tiles), 1)
     np.testing.assert_allclose(pooled, level, atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("spread", [1.0, 30.0])
-def test_training_pools_as_a_diagnosis_does(shape: tuple[int, int], spread: float) -> None:
+@pytest.mark.parametrize("exponent", [1.0, 8.0])
+def test_training_pools_as_a_diagnosis_does(
+    shape: tuple[int, int], spread: float, exponent: float
+) -> None:
     places = (spread * np.random.default_rng(1).standard_normal((3, 24, 32))).astype(np.float32)
     tiles = lay_tiles(shape, 384)
     np.testing.assert_allclose(
-        pool_places_torch(torch.from_numpy(places), tiles).numpy(),
-        pool_places(places, tiles),
+        pool_places_torch(torch.from_numpy(places), tiles, exponent).numpy(),
+        pool_places(places, tiles, exponent),
         rtol=1e-4,
         atol=1e-4,
     )

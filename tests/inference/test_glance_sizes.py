@@ -64,6 +64,17 @@ def test_the_sizes_to_try_follow_from_the_runs_own(run: Path) -> None:
     assert default_sizes(run) == (64, 128, 256)
 
 
+def test_glances_larger_than_every_photo_are_left_out(
+    run: Path, used_photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    choice = compare_glances(run, used_photos, GlanceWishes((96, 4096), lesion_px=8))
+    assert [one.glance_px for one in choice.trials] == [96]
+    said = " ".join(capsys.readouterr().err.split())
+    assert "Left out: a glance of 4096 px, since no photo is longer than" in said
+    with pytest.raises(InputError, match=r"Expected a glance of at most \d+ px, .*got 4096, 9000"):
+        compare_glances(run, used_photos, GlanceWishes((9000, 4096)))
+
+
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [

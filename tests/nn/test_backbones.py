@@ -129,6 +129,11 @@ def test_a_stride_that_is_not_there_is_refused() -> None:
         build_backbone(SMALL, stride=64)
 
 
+def test_a_transformer_of_one_picture_size_is_refused() -> None:
+    with pytest.raises(InputError, match=r"cannot read a picture of 64 px .*mobilenetv2_100"):
+        build_backbone("vit_tiny_patch16_224", stride=16)
+
+
 def test_a_failed_download_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     import timm
 

@@ -154,7 +154,9 @@ def glances(
         return
     for trial in choice.trials:
         blind = (
-            "blind at all sizes tested"
+            "no lesion to show it"
+            if not trial.tested
+            else "blind at all sizes tested"
             if trial.blind_below_px is None
             else f"blind below {trial.blind_below_px:.0f} px"
             if trial.blind_below_px

@@ -23,6 +23,10 @@ SHOWN_NAMES = 10
 MOSTLY = 0.75
 """How far to the other side's mean a probability must be before its label is suspicious."""
 
+LEAST_GAP = 0.2
+"""Between the mean probabilities with and without a label: a model that tells its photos apart by
+less than this knows too little of the label to doubt anyone's."""
+
 
 @dataclass(frozen=True)
 class FrameAgreement(JsonValue):
@@ -243,8 +247,9 @@ def find_suspicious_labels(
 
     The mean probability of the photos that have a label, and of those that do not, say what is
     usual on either side, as in confident learning (Northcutt et al. 2021). A label is suspicious
-    when its photo has come three quarters of the way to the other side. Probabilities must come
-    from photos that the model was not trained on.
+    when its photo has come three quarters of the way to the other side. Where the two means are
+    less than ``LEAST_GAP`` apart, no label is. Probabilities must come from photos that the model
+    was not trained on.
 
     Args:
         names: of the photos.
@@ -258,7 +263,7 @@ def find_suspicious_labels(
         if not has_it.any() or has_it.all():
             continue
         with_it, without_it = float(prob[has_it].mean()), float(prob[~has_it].mean())
-        if with_it <= without_it:
+        if with_it - without_it < LEAST_GAP:
             continue
         middle = (with_it + without_it) / 2
         margin = MOSTLY * (with_it - without_it)

@@ -104,6 +104,12 @@ def pick_glance(
             "the cost of reading every tile, more than the "
             f"{most_macs_share:.0%} that were allowed. Allow more, or do without lesions so small."
         )
+    elif not any(trial.tested for trial in ordered):
+        sentence = (
+            f"Whether a glance of {tested} px sees {wish} cannot be said: the expert finds no "
+            "lesion in the validation photos that could be shown again. Train the expert for "
+            "longer, or with more photos."
+        )
     else:
         sentence = (
             f"No glance of {tested} px sees {wish}. Test larger ones, give the scout more time, or "

@@ -19,6 +19,9 @@ from leafscout.types import FloatArray
 MOST_MIRRORED = 3
 """Mirrored left-right, upside down, and both: more of them would be turned, not mirrored."""
 
+MOST_BORDER_EXPONENT = 64.0
+"""Above it a place belongs to one tile or the other, and no more changes."""
+
 
 @dataclass(frozen=True)
 class ChoiceRule:
@@ -37,6 +40,8 @@ class ChoiceRule:
         closer_glance_px: long side of a closer glance, of which the most promising regions are
             looked at before tiles are chosen; 0 for none.
         closer_regions: so many regions at most.
+        border_exponent: how strictly a place that a tile's border cuts counts for the tile that
+            holds most of it; 1 is in proportion to its area. At least 1.
     """
 
     threshold_prob: float
@@ -48,6 +53,7 @@ class ChoiceRule:
     uncertain_spread: float = 0.0
     closer_glance_px: int = 0
     closer_regions: int = 8
+    border_exponent: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("threshold_prob", "suspicion_prob"):
@@ -75,6 +81,11 @@ class ChoiceRule:
             raise InputError(
                 "Expected closer_glance_px from 0 and closer_regions from 1, but got "
                 f"{self.closer_glance_px} and {self.closer_regions}."
+            )
+        if not 1.0 <= self.border_exponent <= MOST_BORDER_EXPONENT:
+            raise InputError(
+                f"Expected border_exponent from 1 to {MOST_BORDER_EXPONENT:g}, but got "
+                f"{self.border_exponent}."
             )
 
 

@@ -88,19 +88,21 @@ def start_at_prior(head: nn.Conv2d, prob: float) -> None:
         nn.init.constant_(head.bias, math.log(prob / (1 - prob)))
 
 
-def pool_places_torch(place_logits: Tensor, tiles: Tiles) -> Tensor:
+def pool_places_torch(place_logits: Tensor, tiles: Tiles, border_exponent: float = 1.0) -> Tensor:
     """Torch twin of ``leafscout.glance.places.pool_places``, for training.
 
     Args:
         place_logits: (channels, rows, columns) logits over the whole photo.
         tiles: the grid.
+        border_exponent: as there.
 
     Returns:
         (tiles, channels) logits.
     """
+    map_size_hw = (place_logits.shape[1], place_logits.shape[2])
     rows, columns = (
         torch.from_numpy(weights).to(place_logits.device, torch.float64)
-        for weights in tile_weights(tiles, (place_logits.shape[1], place_logits.shape[2]))
+        for weights in tile_weights(tiles, map_size_hw, border_exponent)
     )
     # In double precision, or one loud place would lift all others to a floor 20 below itself.
     scaled = PLACE_SHARPNESS * place_logits.double()

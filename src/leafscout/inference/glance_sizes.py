@@ -29,7 +29,7 @@ from leafscout.inference.sightings import Sighting, see_photo
 from leafscout.inference.unseen_photos import read_run_labels
 from leafscout.model import GlanceAndFocus
 from leafscout.networks import TorchNetworks
-from leafscout.photos.decode import decode_photo
+from leafscout.photos.decode import decode_photo, read_photo_size
 from leafscout.photos.labels import LabelTable
 from leafscout.training.checkpoint import write_atomically
 from leafscout.training.evidence_pass import gather_evidence
@@ -110,7 +110,8 @@ def compare_glances(
         progress: where to show it.
 
     Raises:
-        InputError: no finished model, or other photos than those of the run.
+        InputError: no finished model, other photos than those of the run, or glances that are all
+            larger than every photo.
     """
     model = load(run, runtime="torch")
     networks = model.core.networks
@@ -120,7 +121,10 @@ def compare_glances(
     recipe = recipe_from_dict(plan["recipe"])
     table = read_run_labels(data, plan, photos_root)
     train, validation = _read_parts(run, table)
+    sizes_px, too_large = _fitting_sizes(wishes.sizes_px, table)
     with progress or TrainingProgress() as shown:
+        if too_large:
+            shown.say(too_large)
         evidence = gather_evidence(
             networks.expert, [*train.paths, *validation.paths], recipe.tile_px,
             _prepare_folder(run) / "evidence.safetensors", networks.device,
@@ -128,7 +132,7 @@ def compare_glances(
         )  # fmt: skip
         sightings = _see(model, validation, wishes.photos, seed, shown)
         trials, fitted = [], {}
-        for size_px in sorted(wishes.sizes_px):
+        for size_px in sizes_px:
             scout = _train_scout(
                 networks, replace(recipe, glance_px=size_px), train, validation, evidence,
                 int(plan["seed"]), run, shown,
@@ -162,6 +166,24 @@ def compare_glances(
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     write_atomically(run / "glances.json", text.encode())
     return choice
+
+
+def _fitting_sizes(sizes_px: tuple[int, ...], table: LabelTable) -> tuple[list[int], str]:
+    """Sizes that some photo is large enough for, and a word about the others."""
+    longest = max(max(read_photo_size(path)) for path in table.paths)
+    fitting = sorted(size for size in sizes_px if size <= longest)
+    larger = ", ".join(str(size) for size in sorted(sizes_px) if size > longest)
+    if not fitting:
+        raise InputError(
+            f"Expected a glance of at most {longest} px, the side of the longest photo, but got "
+            f"{larger} px: photos are not enlarged. Give smaller sizes."
+        )
+    if not larger:
+        return fitting, ""
+    return fitting, (
+        f"Left out: a glance of {larger} px, since no photo is longer than {longest} px, and "
+        "photos are not enlarged."
+    )
 
 
 def _prepare_folder(run: Path) -> Path:

@@ -228,8 +228,16 @@ def _find_fine_map(name: str, features: Any, stride: int) -> FineMap:
 
 def _count_channels(name: str, features: nn.Module, stride: int) -> int:
     features.eval()
-    with torch.no_grad():
-        out = features(torch.zeros(1, 3, 4 * stride, 4 * stride))
+    try:
+        with torch.no_grad():
+            out = features(torch.zeros(1, 3, 4 * stride, 4 * stride))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        # Transformers of one picture size refuse all others, each in its own way.
+        raise InputError(
+            f"The backbone {name!r} cannot read a picture of {4 * stride} px ({error}), but a "
+            "glance and tiles have sizes of their own. Choose a convolutional one, for example "
+            "mobilenetv2_100."
+        ) from error
     out = out[0] if isinstance(out, list) else out
     if out.dim() != 4 or tuple(out.shape[2:]) != (4, 4):
         raise InputError(

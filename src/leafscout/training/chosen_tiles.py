@@ -117,7 +117,7 @@ def scout_photos(
         out = scout(to_batch(glance[None], device))
         tiles = lay_tiles(photo.size_px_hw, recipe.tile_px)
         score, guess = (
-            pool_places_torch(maps, tiles).float().cpu().numpy()
+            pool_places_torch(maps, tiles, recipe.border_exponent).float().cpu().numpy()
             for maps in (out.score_map, out.label_maps[0])
         )
         rows.append(ScoutedPhoto(score[:, 0], guess))

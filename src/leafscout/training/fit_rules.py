@@ -218,6 +218,7 @@ def glances_of(recipe: Recipe, rule: ChoiceRule) -> ChoiceRule:
         mirrored_glances=recipe.mirrored_glances,
         closer_glance_px=recipe.closer_glance_px,
         closer_regions=recipe.closer_regions,
+        border_exponent=recipe.border_exponent,
     )
 
 

@@ -130,7 +130,7 @@ class JointStage:
         out = self.network.scout(
             light(np.ascontiguousarray(glance)[None], augmentation, self.device)
         )
-        score = pool_places_torch(out.score_map, tiles)[:, 0]
+        score = pool_places_torch(out.score_map, tiles, self.recipe.border_exponent)[:, 0]
         chosen = draw_chosen(score.detach().cpu().numpy(), self.recipe, rng)
         batch = light(cut_tiles(pixels, tiles, chosen), augmentation, self.device)
         return self._loss(self._look(out, score, tiles, batch, chosen), self.train.truth[index])
@@ -149,7 +149,7 @@ class JointStage:
         ]
         return _Read(
             score=score,
-            guess=pool_places_torch(out.label_maps[0], tiles),
+            guess=pool_places_torch(out.label_maps[0], tiles, self.recipe.border_exponent),
             glance_logits=out.glance_logits,
             tile_logits=torch.cat([part.tile_logits for part in parts]).float(),
             attention_logits=torch.cat([part.attention_logits for part in parts]).float(),
@@ -201,7 +201,7 @@ class JointStage:
                 glance: Pixels = take_glance(photo, self.recipe.glance_px).pixels
                 tiles = lay_tiles(photo.size_px_hw, self.recipe.tile_px)
                 out = self.network.scout(to_batch(glance[None], self.device))
-                score = pool_places_torch(out.score_map, tiles)[:, 0]
+                score = pool_places_torch(out.score_map, tiles, self.recipe.border_exponent)[:, 0]
                 most = count_allowed(len(tiles), self.recipe)
                 chosen = np.argsort(-score.cpu().numpy(), kind="stable")[:most]
                 batch = to_batch(cut_tiles(photo.pixels, tiles, chosen), self.device)

@@ -118,6 +118,8 @@ class Recipe:
         closer_glance_px: long side of a closer glance at promising regions, for very large photos;
             0 for none. Needs a scout that has learnt both scales: ``scout_smallest_glance``.
         closer_regions: regions of the closer glance that are looked at, at most.
+        border_exponent: how strictly a place of the scout that a tile's border cuts counts for the
+            tile that holds most of it; 1 is in proportion to its area.
         distil_mode: a key of ``leafscout.training.distil_settings.DISTIL_MODES``.
         distil_levels: whose soft labels the teacher gives: photo, tile, place, or several with +.
         distil_temperature: that both evidences are divided by; above 1 the labels get softer.
@@ -180,6 +182,7 @@ class Recipe:
     uncertain_tiles: int = 0
     closer_glance_px: int = 0
     closer_regions: int = 8
+    border_exponent: float = 8.0
     distil_mode: str = "none"
     distil_levels: str = "tile"
     distil_temperature: float = 2.0

@@ -80,4 +80,5 @@ def check_scout(recipe: Recipe) -> None:
         uncertain_tiles=recipe.uncertain_tiles,
         closer_glance_px=recipe.closer_glance_px,
         closer_regions=recipe.closer_regions,
+        border_exponent=recipe.border_exponent,
     )

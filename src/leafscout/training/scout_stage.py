@@ -150,7 +150,8 @@ class ScoutStage:
         if not bool(known.any()):
             return total
         maps = torch.cat([out.score_map, out.label_maps[0]])
-        logits, wanted = pool_places_torch(maps, tiles)[known], targets[known]
+        pooled = pool_places_torch(maps, tiles, recipe.border_exponent)
+        logits, wanted = pooled[known], targets[known]
         score = evidence_loss(logits[:, 0], wanted[:, 0], recipe.evidence_weight)
         labels = evidence_loss(logits[:, 1:], wanted[:, 1:], recipe.evidence_weight)
         total = total + score + labels
@@ -178,7 +179,8 @@ class ScoutStage:
         for glance, size in self._glances():
             out = self.network(to_batch(glance[None], self.device))
             maps = torch.cat([out.score_map, out.label_maps[0]])
-            pooled = pool_places_torch(maps, lay_tiles(size, self.recipe.tile_px))
+            tiles = lay_tiles(size, self.recipe.tile_px)
+            pooled = pool_places_torch(maps, tiles, self.recipe.border_exponent)
             rows.append(pooled.float().cpu().numpy())
         return rows
 

@@ -85,7 +85,8 @@ class ScoutTuning:
     def loss(self, index: int, photo: Photo, epoch: int) -> Tensor:
         """What the choice does to the answer, and how far scores are from the evidence."""
         lesson = self.base.take_lesson(index, photo, epoch)
-        scores = pool_places_torch(lesson.out.score_map, lesson.tiles)[:, 0]
+        exponent = self.base.recipe.border_exponent
+        scores = pool_places_torch(lesson.out.score_map, lesson.tiles, exponent)[:, 0]
         total = self._path_loss(lesson, scores, (self.base.seed, 7, epoch, index))
         share = self.base.recipe.scout_tuning_evidence
         return total + share * self.base.lesson_loss(lesson) if share > 0 else total
