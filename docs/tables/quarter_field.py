@@ -116,9 +116,11 @@ def misses_table(result: dict[str, Any]) -> list[str]:
     return [
         *lines,
         "",
-        f"Of each of {result['photos']} photos a size the best {result['hits_at']} tiles, or as "
-        f"many as show a lesion. `{result['command']}`; {result['date']}, commit "
-        f"{result['commit']}; {result['machine']}.",
+        (
+            f"Of each of {result['photos']} photos a size the best {result['hits_at']} tiles, or "
+            f"as many as show a lesion. `{result['command']}`; {result['date']}, commit "
+            f"{result['commit']}; {result['machine']}."
+        ),
     ]
 
 
