@@ -98,6 +98,20 @@ ROWS: dict[str, dict[str, Any]] = {
     "instance_dropout_longer": {**EXACT, "best_tile_dropout": 0.2, "expert_epochs": 18},
     "sparsity": {**EXACT, "sparsity_weight": 1.0, "sparsity_warmup_epochs": 4},
     "sparsity_from_start": {**EXACT, "sparsity_weight": 1.0, "sparsity_warmup_epochs": 0},
+    "sparsity_dropout_longer": {
+        **EXACT,
+        "sparsity_weight": 1.0,
+        "sparsity_warmup_epochs": 0,
+        "best_tile_dropout": 0.2,
+        "expert_epochs": 18,
+    },
+    "light_sparsity_dropout_longer": {
+        **EXACT,
+        "sparsity_weight": 0.3,
+        "sparsity_warmup_epochs": 0,
+        "best_tile_dropout": 0.2,
+        "expert_epochs": 18,
+    },
     "mil_sparsity": {"sparsity_weight": 1.0, "sparsity_warmup_epochs": 4},
     "mil_sparsity_from_start": {"sparsity_weight": 1.0, "sparsity_warmup_epochs": 0},
 }
@@ -127,6 +141,8 @@ COLUMNS = (
 
 
 FURTHER_COLUMNS = (
+    "whole_lesion_tiles_from_0.1",
+    "cut_lesion_tiles_from_0.1",
     "healthy_tiles_in_diseased",
     "tiles_said_healthy_in_diseased",
     "tiles_truly_healthy_in_diseased",
@@ -229,8 +245,10 @@ def score_run(row: str, seed: int, out: Path, test: Any) -> dict[str, float | No
         probs.append(core.label_probs(deployed))
         logits_all.append(everything.focus_logits)
         labelled = test.truth[len(probs) - 1]
-        lesion, weed = mark_tiles(tiles.boxes_px_xyxy, marks.get(Path(name).name, ([], [])))
-        tiles_seen.append((sigmoid(everything.tile_logits).max(axis=1), lesion, weed))
+        marked = marks.get(Path(name).name, ([], []))
+        lesion, weed = mark_tiles(tiles.boxes_px_xyxy, marked)
+        whole = lesion & show_half(tiles.boxes_px_xyxy, marked[0])
+        tiles_seen.append((sigmoid(everything.tile_logits).max(axis=1), lesion, weed, whole))
         if lesion.any():
             scores = everything.attention_logits[:, labelled].astype(float)
             shares_of = np.exp(scores - scores.max(axis=0))
@@ -361,6 +379,17 @@ def mark_tiles(
     return lesion, distractor & ~lesion
 
 
+def show_half(tiles: np.ndarray, boxes: list[list[int]]) -> np.ndarray:
+    """(tiles,) whether a tile shows at least half of some lesion's box."""
+    if not boxes:
+        return np.zeros(len(tiles), dtype=bool)
+    lesions = np.array(boxes)
+    corner = np.maximum(tiles[:, None, :2], lesions[None, :, :2])
+    end = np.minimum(tiles[:, None, 2:], lesions[None, :, 2:])
+    areas = (lesions[:, 2:] - lesions[:, :2]).prod(axis=1)
+    return (np.maximum(end - corner, 0).prod(axis=2) >= areas / 2).any(axis=1)
+
+
 def score_photos(truth: np.ndarray, probs: np.ndarray, thresholds: np.ndarray) -> dict[str, Any]:
     from sklearn.metrics import f1_score
 
@@ -376,10 +405,10 @@ def macro_auc(truth: np.ndarray, scores: np.ndarray) -> float:
     return float(roc_auc_score(truth, scores, average="macro"))
 
 
-def score_tiles(seen: list[tuple[Any, Any, Any]], healthy: np.ndarray) -> dict[str, Any]:
+def score_tiles(seen: list[tuple[Any, Any, Any, Any]], healthy: np.ndarray) -> dict[str, Any]:
     from sklearn.metrics import roc_auc_score
 
-    probs, lesion, weed = (np.concatenate(part) for part in zip(*seen, strict=True))
+    probs, lesion, weed, whole = (np.concatenate(part) for part in zip(*seen, strict=True))
     ill, ill_lesion = (
         np.concatenate([one[part] for one, ok in zip(seen, healthy, strict=True) if not ok])
         for part in (0, 1)
@@ -392,6 +421,8 @@ def score_tiles(seen: list[tuple[Any, Any, Any]], healthy: np.ndarray) -> dict[s
         "lesion_tile_prob": float(probs[lesion].mean()),
         "background_tiles_from_0.1": float((probs[~lesion] >= LOW_PROB).mean()),
         "lesion_tiles_from_0.1": float((probs[lesion] >= LOW_PROB).mean()),
+        "whole_lesion_tiles_from_0.1": float((probs[whole] >= LOW_PROB).mean()),
+        "cut_lesion_tiles_from_0.1": float((probs[lesion & ~whole] >= LOW_PROB).mean()),
         "healthy_tiles_in_diseased": float((ill[~ill_lesion] < TILE_PROB).mean()),
         "tiles_said_healthy_in_diseased": float((ill < TILE_PROB).mean()),
         "tiles_truly_healthy_in_diseased": float((~ill_lesion).mean()),
