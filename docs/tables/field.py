@@ -37,8 +37,8 @@ NAMES = {
     "sparsity": "exact negatives, with sparsity after a warm-up",
     "sparsity_from_start": "exact negatives, with sparsity from the start",
     "sparsity_dropout_longer": (
-        "exact negatives, with sparsity from the start, best tile left out one time in five, half as "
-        "many epochs again"
+        "exact negatives, with sparsity from the start, best tile left out one time in five, half "
+        "as many epochs again"
     ),
     "light_sparsity_dropout_longer": "the same, three tenths of the weight",
     "mil_sparsity": "best five alone, with sparsity after a warm-up",
