@@ -94,9 +94,11 @@ def test_the_spread_is_one_that_few_healthy_tiles_reach() -> None:
         ({"uncertain_tiles": 2}, "mirrored_glances is 0. Give 1 to 3"),
         ({"mirrored_glances": 1, "uncertain_tiles": -1}, "Expected uncertain_tiles and"),
         ({"closer_regions": 0}, "Expected closer_glance_px from 0 and closer_regions from 1"),
+        ({"border_exponent": 0.5}, "Expected border_exponent from 1 to 64, but got 0.5"),
+        ({"border_exponent": float("nan")}, "Expected border_exponent from 1 to 64, but got nan"),
     ],
 )
-def test_glances_out_of_range_are_refused(values: dict[str, int], sentence: str) -> None:
+def test_glances_out_of_range_are_refused(values: dict[str, float], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         ChoiceRule(0.5, 3, **values)  # type: ignore[arg-type]
 

@@ -26,6 +26,7 @@ SETTINGS = {
     "uncertain_tiles": 1,
     "closer_glance_px": 192,
     "closer_regions": 2,
+    "border_exponent": 4.0,
 }
 
 
@@ -44,6 +45,7 @@ def test_from_photos_to_a_model_that_looks_as_it_was_told(
     choice = read_manifest(run / "model").choice
     assert (choice.mirrored_glances, choice.uncertain_tiles) == (1, 1)
     assert (choice.closer_glance_px, choice.closer_regions) == (192, 2)
+    assert choice.border_exponent == 4.0
     assert choice.uncertain_spread >= 0
     model = leafscout.load(run)
     photo = tmp_path / "photos" / "03.jpg"

@@ -23,6 +23,7 @@ from leafscout.training.chosen_tiles import (
     pool_as_deployed,
     scout_photos,
 )
+from leafscout.training.fit_rules import glances_of
 from leafscout.training.joint_stage import JointStage, ScoutAndExpert
 from leafscout.training.loop import Validation
 from leafscout.training.recipes import Recipe, choose_recipe, recipe_from_dict
@@ -158,7 +159,8 @@ def test_training_pools_as_a_diagnosis_does(
     both = networks(recipe).eval()
     rules = Rules(
         labels=("a", "b"), tile_px=recipe.tile_px, glance_px=recipe.glance_px, pooling=pooling,
-        choice=ChoiceRule(threshold_prob=0.0, max_tiles=4), glance_weights=(0.0, 0.0),
+        choice=glances_of(recipe, ChoiceRule(threshold_prob=0.0, max_tiles=4)),
+        glance_weights=(0.0, 0.0),
         calibration=Calibration((1.0, 1.0), (0.0, 0.0)), thresholds=(0.5, 0.5),
         expert_macs=1, scout_macs_per_px=1.0,
     )  # fmt: skip
