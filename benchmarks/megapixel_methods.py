@@ -20,6 +20,7 @@ SIZES = {
     "leafscout_grid": Sizes(epochs=12, on_grid=True),
     "all_tiles_long": Sizes(epochs=12),
     "patch_selection_long": Sizes(epochs=18),
+    "leafscout_more_epochs": Sizes(epochs=30, scout_epochs=(8, 0)),
     "leafscout_longest": Sizes(epochs=180, scout_epochs=(8, 0)),
     "all_tiles_longest": Sizes(epochs=60),
     "patch_selection_longest": Sizes(epochs=90),
@@ -27,7 +28,8 @@ SIZES = {
     "patch_selection_evidence": Sizes(epochs=6),
 }
 """Row → how long it learns: about the same time on canvases of 500 px, three times as long for
-those called long, fifteen times for the longest."""
+those called long, fifteen times for the longest. With more epochs 400 canvases are looked at as
+often as 1000 otherwise."""
 
 LARGE_PX = 1500
 """Canvases from here on have places enough to learn from in fewer rounds."""
@@ -54,6 +56,7 @@ METHODS: dict[str, Method] = {
     "leafscout_grid": learn_leafscout,
     "all_tiles_long": learn_grid("transformer", keep_all),
     "patch_selection_long": learn_grid("cross_attention", keep_best),
+    "leafscout_more_epochs": learn_leafscout,
     "leafscout_longest": learn_leafscout,
     "all_tiles_longest": learn_grid("transformer", keep_all),
     "patch_selection_longest": learn_grid("cross_attention", keep_best),

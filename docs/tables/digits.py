@@ -20,6 +20,7 @@ NAMES = {
     "leafscout_grid": "LeafScout, tiles of the grid",
     "all_tiles_long": "all tiles, transformer, three times as long",
     "patch_selection_long": "patch selection, three times as long",
+    "leafscout_more_epochs": "LeafScout, two and a half times the epochs",
     "leafscout_longest": "LeafScout, fifteen times as long",
     "all_tiles_longest": "all tiles, transformer, fifteen times as long",
     "patch_selection_longest": "patch selection, fifteen times as long",
