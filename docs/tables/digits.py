@@ -116,19 +116,18 @@ def published_table(result: dict[str, Any]) -> list[str]:
         size = f"{one['side_px']}² ({one['strokes']})"
         told = " | ".join(f"{value:.2f}" for value in one["accuracies"])
         lines.append(f"| {size}, {one['canvases']} | patch selection, published | {told} |")
-        for row in ("leafscout", "leafscout_evidence"):
-            ours = [
-                cell
-                for cell in result["cells"]
-                if (cell["side_px"], cell["row"]) == (one["side_px"], row)
-                and cell["canvases"] <= one["canvases"]
-            ]
-            if not ours:
-                continue
-            most = max(cell["canvases"] for cell in ours)
-            ours = [cell for cell in ours if cell["canvases"] == most]
-            told = " | ".join(_spread(cell[task] for cell in ours) for task in TASKS)
-            lines.append(f"| {size}, {most} | {NAMES[row]} | {told} |")
+        fitting = [
+            cell
+            for cell in result["cells"]
+            if cell["side_px"] == one["side_px"] and cell["canvases"] <= one["canvases"]
+        ]
+        # As many canvases as were published, or as many as were tried.
+        most = max((cell["canvases"] for cell in fitting), default=0)
+        for row in ("leafscout", "leafscout_evidence", "leafscout_more_epochs"):
+            ours = [c for c in fitting if (c["row"], c["canvases"]) == (row, most)]
+            if ours:
+                told = " | ".join(_spread(cell[task] for cell in ours) for task in TASKS)
+                lines.append(f"| {size}, {most} | {NAMES[row]} | {told} |")
     lines += [
         "",
         (

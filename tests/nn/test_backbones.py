@@ -130,7 +130,7 @@ def test_a_stride_that_is_not_there_is_refused() -> None:
 
 
 def test_a_transformer_of_one_picture_size_is_refused() -> None:
-    with pytest.raises(InputError, match=r"cannot read a picture of 64 px .*mobilenetv2_100"):
+    with pytest.raises(InputError, match=r"cannot read a picture of 64 px, .*mobilenetv2_100"):
         build_backbone("vit_tiny_patch16_224", stride=16)
 
 

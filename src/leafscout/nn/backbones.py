@@ -234,9 +234,9 @@ def _count_channels(name: str, features: nn.Module, stride: int) -> int:
     except (AssertionError, RuntimeError, ValueError) as error:
         # Transformers of one picture size refuse all others, each in its own way.
         raise InputError(
-            f"The backbone {name!r} cannot read a picture of {4 * stride} px ({error}), but a "
-            "glance and tiles have sizes of their own. Choose a convolutional one, for example "
-            "mobilenetv2_100."
+            f"The backbone {name!r} cannot read a picture of {4 * stride} px, but glance and tiles "
+            "have sizes of their own. Choose a convolutional one, for example mobilenetv2_100. "
+            f"({str(error).rstrip('.')})"
         ) from error
     out = out[0] if isinstance(out, list) else out
     if out.dim() != 4 or tuple(out.shape[2:]) != (4, 4):
