@@ -143,6 +143,12 @@ class TestMistakes:
         assert said in words(result)
         assert not (tmp_path / "run").exists()
 
+    def test_the_demo_renders_nothing_for_a_wrong_setting(self, tmp_path: Path) -> None:
+        result = run("demo", "--out", tmp_path / "demo", "--set", "best_tile_dropuot=0.2")
+        assert result.exit_code == MISTAKE
+        assert "Did you mean best_tile_dropout" in words(result)
+        assert not (tmp_path / "demo").exists()
+
     def test_settings_reach_the_recipe(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -39,4 +39,5 @@ def demo_table(result: dict[str, Any]) -> list[str]:
 
 TABLES: Tables = {
     "demo": ("demo_seeds", demo_table),
+    "demo_dropout": ("demo_seeds_best_tile_dropout", demo_table),
 }

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import leafscout
-from leafscout.cli.options import Seed
+from leafscout.cli.options import Seed, read_settings
 from leafscout.cli.screen import print_evaluation, show_progress
 
 TRAIN_PHOTOS = 100
@@ -28,6 +28,15 @@ def demo(
         typer.Option(help="A new folder; demo, demo-2, … by default.", show_default=False),
     ] = None,
     seed: Seed = 0,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Any setting of the recipe tiny, to see what it does. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     open_report: Annotated[
         bool, typer.Option("--open", help="Open the report in the browser.")
     ] = False,
@@ -36,8 +45,11 @@ def demo(
     from leafscout.inference.evaluate import evaluate_run
     from leafscout.reports.run_report import write_run_report
     from leafscout.training import run as training
+    from leafscout.training.recipes import choose_recipe
 
     started_s = time.monotonic()
+    overrides = {**EPOCHS, **read_settings(settings or [])}
+    choose_recipe("tiny", overrides)  # a mistake is said before anything is rendered
     folder = leafscout.free_folder(Path("demo")) if out is None else out
     train_photos, test_photos, run = (folder / name for name in ("train", "test", "run"))
     typer.echo(f"1/4  Rendering {TRAIN_PHOTOS} photos to learn from and {TEST_PHOTOS} to test on.")
@@ -49,7 +61,7 @@ def demo(
         train_photos,
         run,
         recipe="tiny",
-        overrides=EPOCHS,
+        overrides=overrides,
         # A network this small gains nothing from more threads, and loses much on a busy machine.
         options=training.TrainOptions(time_s=TRAIN_TIME_S, seed=seed, threads=1),
     )
