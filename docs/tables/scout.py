@@ -10,8 +10,8 @@ from tables.wording import Tables
 
 ROWS = {
     "base": "probability as target, values alone (the default)",
-    "longer": "the same, half as long again",
-    "in_proportion": "the same, places at borders in proportion",
+    "longer": "the default, half as long again",
+    "in_proportion": "the default, places at borders in proportion",
     "activation": "activation as target",
     "rank": "rank as target",
     "pairwise": "and the order of pairs",
