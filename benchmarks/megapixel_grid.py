@@ -137,7 +137,7 @@ def learn_grid(pooling: str, pick: Pick | None) -> Method:
         torch.manual_seed(seed)
         rng = np.random.default_rng([seed, 2])
         reader, count = TileReader(pooling), len(train.canvases)
-        trainer = Trainer(reader, count_steps(count, sizes.epochs))
+        trainer = Trainer(reader, count_steps(count, sizes.epochs), sizes.rate)
         for _ in range(sizes.epochs):
             for rows in draw_batches(count, rng):
                 bag = join_bag([open_tiles(reader, train, row, rng, moved=True) for row in rows])

@@ -32,12 +32,14 @@ class Sizes:
         first_epochs: of LeafScout's expert before the scout learns from it, where it does; the
             rest of ``epochs`` comes after.
         on_grid: LeafScout opens tiles of the grid in place of tiles around its peaks.
+        rate: highest learning rate of methods that read tiles of the grid.
     """
 
     epochs: int
     scout_epochs: tuple[int, int] = (3, 0)
     first_epochs: int = 0
     on_grid: bool = False
+    rate: float = RATE
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,12 +23,13 @@ SIZES = {
     "leafscout_more_epochs": Sizes(epochs=30, scout_epochs=(8, 0)),
     "leafscout_longest": Sizes(epochs=180, scout_epochs=(8, 0)),
     "all_tiles_longest": Sizes(epochs=60),
+    "all_tiles_slow": Sizes(epochs=60, rate=5e-4),
     "patch_selection_longest": Sizes(epochs=90),
     "all_tiles_evidence": Sizes(epochs=4),
     "patch_selection_evidence": Sizes(epochs=6),
 }
 """Row → how long it learns: about the same time on canvases of 500 px, three times as long for
-those called long, fifteen times for the longest. With more epochs 400 canvases are looked at as
+those called long, fifteen times for the longest and for the slow one. With more epochs 400 canvases are looked at as
 often as 1000 otherwise."""
 
 LARGE_PX = 1500
@@ -59,6 +60,7 @@ METHODS: dict[str, Method] = {
     "leafscout_more_epochs": learn_leafscout,
     "leafscout_longest": learn_leafscout,
     "all_tiles_longest": learn_grid("transformer", keep_all),
+    "all_tiles_slow": learn_grid("transformer", keep_all),
     "patch_selection_longest": learn_grid("cross_attention", keep_best),
     "all_tiles_evidence": learn_grid("evidence", keep_all),
     "patch_selection_evidence": learn_grid("evidence", keep_best),

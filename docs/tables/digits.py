@@ -23,6 +23,7 @@ NAMES = {
     "leafscout_more_epochs": "LeafScout, two and a half times the epochs",
     "leafscout_longest": "LeafScout, fifteen times as long",
     "all_tiles_longest": "all tiles, transformer, fifteen times as long",
+    "all_tiles_slow": "the same, a sixth of the learning rate",
     "patch_selection_longest": "patch selection, fifteen times as long",
     "all_tiles_evidence": "all tiles, evidence pooled as in LeafScout",
     "patch_selection_evidence": "patch selection, evidence pooled as in LeafScout",
