@@ -29,8 +29,8 @@ SIZES = {
     "patch_selection_evidence": Sizes(epochs=6),
 }
 """Row → how long it learns: about the same time on canvases of 500 px, three times as long for
-those called long, fifteen times for the longest and for the slow one. With more epochs 400 canvases are looked at as
-often as 1000 otherwise."""
+those called long, fifteen times for the longest and for the slow one. With more epochs 400
+canvases are looked at as often as 1000 otherwise."""
 
 LARGE_PX = 1500
 """Canvases from here on have places enough to learn from in fewer rounds."""
