@@ -3,7 +3,7 @@
     python benchmarks/quarter_field.py render              draw the photos (once)
     python benchmarks/quarter_field.py run [--row R]... [--seed S]...    train what is missing
     python benchmarks/quarter_field.py misses              which tiles are taken for lesion tiles
-    python benchmarks/quarter_field.py report              join the seeds
+    python benchmarks/quarter_field.py report              join the seeds, and draw them
 
 Photos are 750×1000 px with 88 tiles of 96 px: the geometry of 3000×4000 photos and tiles of 384 px,
 with every length a quarter. Networks learn from scratch, which two cores can train. The expert is
@@ -39,6 +39,7 @@ from result_file import write_json
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "quarter_field"
 WORK = HERE.parent / "runs" / "quarter_field"
+PICTURE = HERE.parent / "docs" / "pictures" / "quarter_hits.svg"
 FIELD_SEED = 20260301
 PHOTOS = {"train": 200, "val": 60, "test": 200}
 SEEDS = (0, 1, 2)
@@ -271,6 +272,49 @@ def report() -> None:
             "cells": cells,
         },
     )
+    plot_sizes(cells)
+
+
+def plot_sizes(cells: list[dict[str, Any]]) -> None:
+    """Hits and photos kept against the size of lesions: a line for the mean, a dot for a seed."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    # A fixed salt and no date: the same figures give the same file.
+    mpl.rcParams.update({"svg.hashsalt": "quarter field", "font.size": 9})
+    from matplotlib import pyplot as plt
+
+    names = {
+        "base": ("as first set up", "#999999"),
+        "surer_scout": ("surer scout", "#0072b2"),
+        "strict_borders": ("surer scout, strict borders", "#009e73"),
+    }
+    whole_px = [4 * size for size in SHOWN_PX]
+    figure, pair = plt.subplots(1, 2, figsize=(9.5, 3.6), sharey=True)
+    for axes, key in zip(pair, ("hits", "lesion_kept"), strict=True):
+        for row, (name, colour) in names.items():
+            seeds = [
+                [cell["sizes"][str(size)][key] for size in SHOWN_PX]
+                for cell in cells
+                if cell["row"] == row
+            ]
+            if seeds:
+                axes.plot(whole_px, np.mean(seeds, axis=0), color=colour, label=name)
+                for values in seeds:
+                    axes.plot(whole_px, values, ".", color=colour)
+        axes.set(xscale="log", xlabel="lesion, pixels of a photo of 12 megapixels", ylim=(0, 1.02))
+        axes.set_xticks(whole_px, [str(size) for size in whole_px])
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    chance = [cells[0]["sizes"][str(size)]["by_chance"] for size in SHOWN_PX]
+    pair[0].plot(whole_px, chance, ":", color="black", label="by chance")
+    pair[0].set(title=f"lesion tiles among the best {HITS_AT}", ylabel="share")
+    pair[1].set(title="photos that keep a lesion tile")
+    pair[0].legend(frameon=False, loc="lower right", bbox_to_anchor=(1, 0.12))
+    figure.tight_layout()
+    figure.savefig(PICTURE, metadata={"Date": None})
+    plt.close(figure)
 
 
 def main() -> None:
