@@ -381,13 +381,12 @@ def mark_tiles(
 
 def show_half(tiles: np.ndarray, boxes: list[list[int]]) -> np.ndarray:
     """(tiles,) whether a tile shows at least half of some lesion's box."""
+    from leafscout.evaluation.localisation import find_lesion_tiles
+
     if not boxes:
         return np.zeros(len(tiles), dtype=bool)
-    lesions = np.array(boxes)
-    corner = np.maximum(tiles[:, None, :2], lesions[None, :, :2])
-    end = np.minimum(tiles[:, None, 2:], lesions[None, :, 2:])
-    areas = (lesions[:, 2:] - lesions[:, :2]).prod(axis=1)
-    return (np.maximum(end - corner, 0).prod(axis=2) >= areas / 2).any(axis=1)
+    # No lesion has so many pixels, so that half of one is asked for in all.
+    return find_lesion_tiles(tiles, np.array(boxes), min_lesion_px=TILE_PX**4)
 
 
 def score_photos(truth: np.ndarray, probs: np.ndarray, thresholds: np.ndarray) -> dict[str, Any]:

@@ -220,6 +220,7 @@ class GlanceAndFocus:
         tiles = lay_tiles(glance.photo_size_px_hw, self.rules.tile_px)
         maps, glance_logits = self._look(glance)
         exponent = self.rules.choice.border_exponent
+        # One row a view: (views, tiles, 1 + labels).
         logits = np.stack([pool_places(one, tiles, exponent) for one in maps])
         mean = logits.mean(axis=0)
         scouted = Scouted(

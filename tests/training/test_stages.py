@@ -23,11 +23,11 @@ from leafscout.training.chosen_tiles import (
     pool_as_deployed,
     scout_photos,
 )
-from leafscout.training.fit_rules import glances_of
 from leafscout.training.joint_stage import JointStage, ScoutAndExpert
 from leafscout.training.loop import Validation
 from leafscout.training.recipes import Recipe, choose_recipe, recipe_from_dict
 from leafscout.training.run import TrainOptions, train
+from leafscout.training.scout_settings import glances_of
 from leafscout.training.stage_settings import time_frac
 from leafscout.training.stages import StageRunner
 

@@ -21,6 +21,7 @@ from leafscout.photos.tiles import cut_tiles
 from leafscout.training.place_offset import measure_place_offset
 from leafscout.training.progress import TrainingProgress
 from leafscout.training.recipes import Recipe
+from leafscout.training.scout_settings import glances_of
 from leafscout.types import Evidence, FloatArray, Photo, Pixels, Tiles
 
 FALSE_SUSPICION_FRAC = 0.05
@@ -208,17 +209,6 @@ def fit_choice(seen: list[Evidence], truth: NDArray[np.bool_], recipe: Recipe) -
         glances_of(recipe, rule),
         uncertain_tiles=recipe.uncertain_tiles,
         uncertain_spread=fit_uncertain_spread(healthy_spreads, FALSE_UNCERTAIN_FRAC),
-    )
-
-
-def glances_of(recipe: Recipe, rule: ChoiceRule) -> ChoiceRule:
-    """A rule with the recipe's glances: what is fitted must have seen what is deployed."""
-    return replace(
-        rule,
-        mirrored_glances=recipe.mirrored_glances,
-        closer_glance_px=recipe.closer_glance_px,
-        closer_regions=recipe.closer_regions,
-        border_exponent=recipe.border_exponent,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from leafscout.errors import InputError, describe_unknown
@@ -40,6 +41,17 @@ SCOUT_TUNINGS = {
 """How the photo's label may teach the scout in the end; see ``training.scout_tuning``."""
 
 
+def glances_of(recipe: Recipe, rule: ChoiceRule) -> ChoiceRule:
+    """A rule with the recipe's glances: what is fitted must have seen what is deployed."""
+    return replace(
+        rule,
+        mirrored_glances=recipe.mirrored_glances,
+        closer_glance_px=recipe.closer_glance_px,
+        closer_regions=recipe.closer_regions,
+        border_exponent=recipe.border_exponent,
+    )
+
+
 def check_scout(recipe: Recipe) -> None:
     """Check what a recipe says about the scout's learning.
 
@@ -73,12 +85,5 @@ def check_scout(recipe: Recipe) -> None:
             f"closer_glance_px={recipe.closer_glance_px}."
         )
     # The rule checks the rest of what it is made of.
-    ChoiceRule(
-        threshold_prob=0.5,
-        max_tiles=1,
-        mirrored_glances=recipe.mirrored_glances,
-        uncertain_tiles=recipe.uncertain_tiles,
-        closer_glance_px=recipe.closer_glance_px,
-        closer_regions=recipe.closer_regions,
-        border_exponent=recipe.border_exponent,
-    )
+    rule = glances_of(recipe, ChoiceRule(threshold_prob=0.5, max_tiles=1))
+    replace(rule, uncertain_tiles=recipe.uncertain_tiles)
